@@ -1,0 +1,215 @@
+//! BERT ([Devlin et al., 2019](https://arxiv.org/abs/1810.04805)), as Transformers' `models/bert/modeling_bert.py` runs it.
+
+use super::features::first_token;
+use super::{Activation, Backbone, BertConfig, InputError, Pooling, Stages, TextFeatures, TextInput};
+use crate::nn::{Dropout, Embedding, Init, LayerNorm, Linear, attention, linear, merge_heads, split_heads};
+use burn::module::Module;
+use burn::tensor::{Bool, Device, Int, Tensor};
+
+/// The BERT encoder. Parameter paths follow Transformers' without its `self` and `dense` levels.
+#[derive(Module, Debug)]
+pub struct Bert {
+    embeddings: Embeddings,
+    encoder: Encoder,
+    pooler: Option<Pooler>,
+    #[module(skip)]
+    pooling: Pooling,
+    max_length: usize,
+}
+
+impl Bert {
+    /// A fresh network with weights drawn from `seed`. It has a pooler exactly when `pooling` reads one.
+    ///
+    /// The configuration is taken as valid; [`BertConfig::check`](BertConfig::check) says whether it is.
+    pub fn new(config: &BertConfig, pooling: Pooling, seed: u64, device: &Device) -> Self {
+        let mut init = Init::new(seed, config.initializer_range, device);
+        Self {
+            embeddings: Embeddings::new(config, &mut init),
+            encoder: Encoder { layer: (0..config.num_hidden_layers).map(|_| Layer::new(config, &mut init)).collect() },
+            pooler: (pooling == Pooling::Pooler)
+                .then(|| Pooler { dense: init.linear(config.hidden_size, config.hidden_size) }),
+            pooling,
+            max_length: config.max_position_embeddings,
+        }
+    }
+
+    /// How its features are pooled.
+    pub fn pooling(&self) -> Pooling {
+        self.pooling
+    }
+
+    /// Longest input in tokens.
+    pub fn max_length(&self) -> usize {
+        self.max_length
+    }
+}
+
+/// What flows between BERT's stages.
+#[derive(Clone, Debug)]
+pub struct BertState {
+    /// `[batch, seq, hidden]`.
+    pub hidden: Tensor<3>,
+    /// True for real tokens, `[batch, seq]`.
+    pub mask: Tensor<2, Bool>,
+    /// What the pooler made, `[batch, hidden]`.
+    pub pooler_output: Option<Tensor<2>>,
+}
+crate::rows!(BertState { pooler_output } padded { hidden, mask } by mask);
+
+impl Backbone for Bert {
+    type Input = TextInput;
+    type State = BertState;
+    type Features = TextFeatures;
+
+    fn stages(&self) -> Stages {
+        let stages = Stages::new().stage("embeddings").stages("encoder.layer", self.encoder.layer.len());
+        match self.pooler {
+            Some(_) => stages.stage("pooler").counted_with_head(),
+            None => stages,
+        }
+    }
+
+    fn check(&self, input: &TextInput) -> Result<(), InputError> {
+        let [vocabulary, _] = self.embeddings.word_embeddings.weight.dims();
+        let [types, _] = self.embeddings.token_type_embeddings.weight.dims();
+        InputError::check_length(&input.ids, self.max_length)?;
+        InputError::check_ids("token", &input.ids, vocabulary)?;
+        InputError::check_ids("segment", &input.type_ids, types)
+    }
+
+    fn embed(&self, input: TextInput) -> BertState {
+        BertState { hidden: self.embeddings.forward(input.ids, input.type_ids), mask: input.mask, pooler_output: None }
+    }
+
+    fn stage(&self, index: usize, mut state: BertState) -> BertState {
+        match (self.encoder.layer.get(index - 1), &self.pooler) {
+            (Some(layer), _) => state.hidden = layer.forward(state.hidden, &state.mask),
+            (None, Some(pooler)) => state.pooler_output = Some(pooler.forward(state.hidden.clone())),
+            (None, None) => {}
+        }
+        state
+    }
+
+    fn finish(&self, state: BertState) -> TextFeatures {
+        TextFeatures {
+            hidden: state.hidden,
+            mask: state.mask,
+            pooler_output: state.pooler_output,
+            pooling: self.pooling,
+            token_embedding: self.embeddings.word_embeddings.weight.val(),
+        }
+    }
+}
+
+#[derive(Module, Debug)]
+struct Embeddings {
+    word_embeddings: Embedding,
+    position_embeddings: Embedding,
+    token_type_embeddings: Embedding,
+    norm: LayerNorm,
+    dropout: Dropout,
+}
+
+impl Embeddings {
+    fn new(config: &BertConfig, init: &mut Init) -> Self {
+        let hidden = config.hidden_size;
+        Self {
+            word_embeddings: init.embedding(config.vocab_size, hidden, config.pad_token_id),
+            position_embeddings: init.embedding(config.max_position_embeddings, hidden, None),
+            token_type_embeddings: init.embedding(config.type_vocab_size, hidden, None),
+            norm: LayerNorm::new(hidden, config.layer_norm_eps, init.device()),
+            dropout: Dropout::new(config.hidden_dropout_prob),
+        }
+    }
+
+    fn forward(&self, ids: Tensor<2, Int>, type_ids: Tensor<2, Int>) -> Tensor<3> {
+        let [_, seq] = ids.dims();
+        let positions = Tensor::<1, Int>::arange(0..seq as i64, &ids.device()).unsqueeze();
+        let sum = self.word_embeddings.forward(ids) + self.token_type_embeddings.forward(type_ids)
+            + self.position_embeddings.forward(positions);
+        self.dropout.forward(self.norm.forward(sum))
+    }
+}
+
+#[derive(Module, Debug)]
+struct Encoder {
+    layer: Vec<Layer>,
+}
+
+#[derive(Module, Debug)]
+struct Layer {
+    attention: SelfAttention,
+    intermediate: Linear,
+    output: Linear,
+    norm: LayerNorm,
+    dropout: Dropout,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl Layer {
+    fn new(config: &BertConfig, init: &mut Init) -> Self {
+        Self {
+            attention: SelfAttention::new(config, init),
+            intermediate: init.linear(config.hidden_size, config.intermediate_size),
+            output: init.linear(config.intermediate_size, config.hidden_size),
+            norm: LayerNorm::new(config.hidden_size, config.layer_norm_eps, init.device()),
+            dropout: Dropout::new(config.hidden_dropout_prob),
+            activation: config.hidden_act,
+        }
+    }
+
+    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
+        let hidden = self.attention.forward(hidden, mask);
+        let inner = self.activation.forward(linear(&self.intermediate, hidden.clone()));
+        self.norm.forward(self.dropout.forward(linear(&self.output, inner)) + hidden)
+    }
+}
+
+#[derive(Module, Debug)]
+struct SelfAttention {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
+    norm: LayerNorm,
+    probability_dropout: Dropout,
+    dropout: Dropout,
+    heads: usize,
+}
+
+impl SelfAttention {
+    fn new(config: &BertConfig, init: &mut Init) -> Self {
+        let hidden = config.hidden_size;
+        Self {
+            query: init.linear(hidden, hidden),
+            key: init.linear(hidden, hidden),
+            value: init.linear(hidden, hidden),
+            output: init.linear(hidden, hidden),
+            norm: LayerNorm::new(hidden, config.layer_norm_eps, init.device()),
+            probability_dropout: Dropout::new(config.attention_probs_dropout_prob),
+            dropout: Dropout::new(config.hidden_dropout_prob),
+            heads: config.num_attention_heads,
+        }
+    }
+
+    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
+        let project = |layer: &Linear| split_heads(linear(layer, hidden.clone()), self.heads);
+        let [batch, seq] = mask.dims();
+        let mask = mask.clone().reshape([batch, 1, 1, seq]);
+        let (query, key, value) = (project(&self.query), project(&self.key), project(&self.value));
+        let mixed = merge_heads(attention(query, key, value, Some(mask), &self.probability_dropout));
+        self.norm.forward(self.dropout.forward(linear(&self.output, mixed)) + hidden)
+    }
+}
+
+#[derive(Module, Debug)]
+struct Pooler {
+    dense: Linear,
+}
+
+impl Pooler {
+    fn forward(&self, hidden: Tensor<3>) -> Tensor<2> {
+        linear(&self.dense, first_token(hidden)).tanh()
+    }
+}

@@ -1,0 +1,157 @@
+//! BERT's configuration file.
+
+use crate::checkpoint::CheckpointError;
+use burn::tensor::{Tensor, activation};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// What a feed-forward layer applies between its two linear maps (`hidden_act`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Activation {
+    /// `x * Phi(x)`, exactly.
+    #[default]
+    #[serde(rename = "gelu")]
+    Gelu,
+    /// The tanh approximation of GELU.
+    #[serde(rename = "gelu_new", alias = "gelu_pytorch_tanh")]
+    GeluTanh,
+    /// `max(x, 0)`.
+    #[serde(rename = "relu")]
+    Relu,
+    /// `x * sigmoid(x)`.
+    #[serde(rename = "silu", alias = "swish")]
+    Silu,
+}
+
+impl Activation {
+    /// Any shape, unchanged.
+    pub fn forward<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Gelu => activation::gelu(input),
+            Self::GeluTanh => activation::gelu_approximate(input),
+            Self::Relu => activation::relu(input),
+            Self::Silu => activation::silu(input),
+        }
+    }
+}
+
+/// BERT's `config.json`, in Transformers' names. Keys that are not read are kept and written again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BertConfig {
+    /// Entries of the token embedding.
+    pub vocab_size: usize,
+    /// Width of a token's vector.
+    pub hidden_size: usize,
+    /// Number of layers.
+    pub num_hidden_layers: usize,
+    /// Attention heads; divides `hidden_size`.
+    pub num_attention_heads: usize,
+    /// Width inside the feed-forward layer.
+    pub intermediate_size: usize,
+    /// Between the linear maps of the feed-forward layer.
+    #[serde(default)]
+    pub hidden_act: Activation,
+    /// Dropout after embeddings and sublayers while training.
+    #[serde(default = "tenth")]
+    pub hidden_dropout_prob: f64,
+    /// Dropout on attention probabilities while training.
+    #[serde(default = "tenth")]
+    pub attention_probs_dropout_prob: f64,
+    /// Longest input in tokens.
+    #[serde(default = "default_positions")]
+    pub max_position_embeddings: usize,
+    /// Segment ids.
+    #[serde(default = "two")]
+    pub type_vocab_size: usize,
+    /// Deviation of fresh weights.
+    #[serde(default = "default_deviation")]
+    pub initializer_range: f64,
+    /// Added to the variance in layer norms.
+    #[serde(default = "default_epsilon")]
+    pub layer_norm_eps: f64,
+    /// Id of the padding token; its embedding gets no gradient from look-ups.
+    #[serde(default)]
+    pub pad_token_id: Option<usize>,
+    /// Dropout before the classifier; `hidden_dropout_prob` where `None`.
+    #[serde(default)]
+    pub classifier_dropout: Option<f64>,
+    /// The other keys of the file.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+fn two() -> usize {
+    2
+}
+fn default_positions() -> usize {
+    512
+}
+fn default_deviation() -> f64 {
+    0.02
+}
+fn default_epsilon() -> f64 {
+    1e-12
+}
+
+
+impl BertConfig {
+    /// Says whether a network of this configuration can be built here and computes what Transformers computes.
+    ///
+    /// # Errors
+    /// [`CheckpointError::UnsupportedConfig`] names the field.
+    pub fn check(&self) -> Result<(), CheckpointError> {
+        let sizes = [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("num_attention_heads", self.num_attention_heads),
+            ("intermediate_size", self.intermediate_size),
+            ("max_position_embeddings", self.max_position_embeddings),
+            ("type_vocab_size", self.type_vocab_size),
+        ];
+        for (field, size) in sizes {
+            ensure(size > 0, field, size, "a number above 0")?;
+        }
+        let divides = self.hidden_size.is_multiple_of(self.num_attention_heads);
+        ensure(divides, "num_attention_heads", self.num_attention_heads, "a divisor of hidden_size")?;
+        for (field, prob) in [
+            ("hidden_dropout_prob", self.hidden_dropout_prob),
+            ("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
+            ("classifier_dropout", self.classifier_dropout.unwrap_or(0.0)),
+        ] {
+            ensure((0.0..1.0).contains(&prob), field, prob, "a probability from 0 to below 1")?;
+        }
+        ensure(self.layer_norm_eps > 0.0, "layer_norm_eps", self.layer_norm_eps, "a number above 0")?;
+        ensure(self.pad_token_id.is_none_or(|id| id < self.vocab_size), "pad_token_id", "beyond vocab_size", "an id of the vocabulary")?;
+        self.check_extra()
+    }
+
+    /// Keys that change what is computed, with the one value that is computed here.
+    fn check_extra(&self) -> Result<(), CheckpointError> {
+        let only = [
+            ("model_type", Value::from("bert")),
+            ("position_embedding_type", Value::from("absolute")),
+            ("is_decoder", Value::from(false)),
+            ("add_cross_attention", Value::from(false)),
+            ("tie_word_embeddings", Value::from(true)),
+        ];
+        for (field, supported) in only {
+            let found = self.extra.get(field).filter(|value| !value.is_null()).unwrap_or(&supported);
+            ensure(*found == supported, field, found, &supported.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+fn ensure(holds: bool, field: &str, value: impl ToString, supported: &str) -> Result<(), CheckpointError> {
+    match holds {
+        true => Ok(()),
+        false => Err(CheckpointError::UnsupportedConfig {
+            field: field.into(),
+            value: value.to_string(),
+            supported: supported.into(),
+        }),
+    }
+}

@@ -1,0 +1,130 @@
+use burn::tensor::{Bool, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// How a sequence becomes one vector. A property of the backbone, so that a pooler exists exactly when it is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pooling {
+    /// The last hidden state of the first token.
+    Cls,
+    /// The mean of the last hidden states of all real tokens (sentence-transformers' usual choice).
+    #[default]
+    Mean,
+    /// The first token through a dense layer and tanh, as BERT was pretrained for next-sentence prediction.
+    Pooler,
+}
+
+impl std::str::FromStr for Pooling {
+    type Err = String;
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "cls" => Ok(Self::Cls),
+            "mean" => Ok(Self::Mean),
+            "pooler" => Ok(Self::Pooler),
+            other => Err(format!("no pooling is called `{other}`; use cls, mean or pooler")),
+        }
+    }
+}
+
+impl std::fmt::Display for Pooling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Cls => "cls",
+            Self::Mean => "mean",
+            Self::Pooler => "pooler",
+        })
+    }
+}
+
+/// Features that can be pooled to one vector a row.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be pooled to one vector per row",
+    note = "implement `Pooled` for `{Self}`, or use `TextFeatures`"
+)]
+pub trait Pooled {
+    /// `[batch, hidden]`.
+    fn pooled(&self) -> Tensor<2>;
+}
+
+/// Features with one vector per token or patch.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no token axis",
+    note = "this head reads `[batch, seq, hidden]`"
+)]
+pub trait Tokens {
+    /// `[batch, seq, hidden]`.
+    fn hidden(&self) -> Tensor<3>;
+    /// True for real tokens, `[batch, seq]`; `None` where every place is real.
+    fn mask(&self) -> Option<Tensor<2, Bool>>;
+}
+
+/// Features of a backbone with a token embedding that the head shares.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no token embedding to tie to",
+    note = "language-model heads need a text backbone (`TextFeatures`)"
+)]
+pub trait Tied {
+    /// `[vocabulary, hidden]`.
+    fn token_embedding(&self) -> Tensor<2>;
+}
+
+/// Features with feature maps, finest first.
+#[diagnostic::on_unimplemented(message = "`{Self}` has no feature maps", note = "this head reads `[batch, channels, height, width]`")]
+pub trait Maps {
+    /// Each `[batch, channels, height, width]`.
+    fn maps(&self) -> &[Tensor<4>];
+}
+
+/// Features of text backbones.
+#[derive(Clone, Debug)]
+pub struct TextFeatures {
+    /// `[batch, seq, hidden]`.
+    pub hidden: Tensor<3>,
+    /// True for real tokens, `[batch, seq]`.
+    pub mask: Tensor<2, Bool>,
+    /// What the pooler made, `[batch, hidden]`; `None` where the backbone has none, then `pooling` says how to pool.
+    pub pooler_output: Option<Tensor<2>>,
+    /// How [`Pooled::pooled`] makes one vector a row.
+    pub pooling: Pooling,
+    /// `[vocabulary, hidden]`.
+    pub token_embedding: Tensor<2>,
+}
+
+impl Pooled for TextFeatures {
+    fn pooled(&self) -> Tensor<2> {
+        match (&self.pooler_output, self.pooling) {
+            (Some(output), Pooling::Pooler) => output.clone(),
+            (_, Pooling::Mean) => mean_pool(self.hidden.clone(), self.mask.clone()),
+            _ => first_token(self.hidden.clone()),
+        }
+    }
+}
+
+impl Tokens for TextFeatures {
+    fn hidden(&self) -> Tensor<3> {
+        self.hidden.clone()
+    }
+    fn mask(&self) -> Option<Tensor<2, Bool>> {
+        Some(self.mask.clone())
+    }
+}
+
+impl Tied for TextFeatures {
+    fn token_embedding(&self) -> Tensor<2> {
+        self.token_embedding.clone()
+    }
+}
+
+/// `[batch, seq, hidden]` to its first token's `[batch, hidden]`.
+pub(crate) fn first_token(hidden: Tensor<3>) -> Tensor<2> {
+    let [batch, _, width] = hidden.dims();
+    hidden.narrow(1, 0, 1).reshape([batch, width])
+}
+
+/// The mean over real tokens; 0 for a row without any.
+fn mean_pool(hidden: Tensor<3>, mask: Tensor<2, Bool>) -> Tensor<2> {
+    let [batch, _, width] = hidden.dims();
+    let weight = mask.float();
+    let count = weight.clone().sum_dim(1).clamp_min(1e-9);
+    (hidden * weight.unsqueeze_dim::<3>(2)).sum_dim(1).reshape([batch, width]) / count
+}

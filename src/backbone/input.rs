@@ -1,0 +1,71 @@
+use burn::tensor::{Bool, Int, Tensor};
+use thiserror::Error;
+
+/// Token ids as a text backbone reads them.
+#[derive(Clone, Debug)]
+pub struct TextInput {
+    /// Token ids, `[batch, seq]`.
+    pub ids: Tensor<2, Int>,
+    /// Segment ids, `[batch, seq]`: 0 for the first text, 1 for the second.
+    pub type_ids: Tensor<2, Int>,
+    /// True for real tokens, false for the padding on the right, `[batch, seq]`.
+    pub mask: Tensor<2, Bool>,
+}
+crate::rows!(TextInput {} padded { ids, type_ids, mask } by mask);
+
+/// Why a backbone cannot read an input.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub enum InputError {
+    /// More tokens than there are positions.
+    #[error("a row has {found} tokens, but this network has positions for {max}; lower `max_length` to at most {max}")]
+    TooLong {
+        /// Tokens of the longest row.
+        found: usize,
+        /// Positions of the network.
+        max: usize,
+    },
+    /// An id beyond its table.
+    #[error(
+        "{kind} id {id} is outside the network's table of {entries}; the tokenizer belongs to another checkpoint"
+    )]
+    IdOutOfRange {
+        /// `token` or `segment`.
+        kind: &'static str,
+        /// The id.
+        id: i64,
+        /// Entries of the table.
+        entries: usize,
+    },
+    /// Nothing to read.
+    #[error("the batch is empty: it has {rows} rows of {seq} tokens")]
+    Empty {
+        /// Rows of the batch.
+        rows: usize,
+        /// Tokens a row.
+        seq: usize,
+    },
+}
+
+impl InputError {
+    /// Checks `[batch, seq]` ids against the number of positions.
+    ///
+    /// # Errors
+    /// [`InputError::TooLong`], [`InputError::Empty`].
+    pub fn check_length(ids: &Tensor<2, Int>, max: usize) -> Result<(), InputError> {
+        match ids.dims() {
+            [rows, seq] if rows == 0 || seq == 0 => Err(Self::Empty { rows, seq }),
+            [_, found] if found > max => Err(Self::TooLong { found, max }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that every id is an entry of a table.
+    ///
+    /// # Errors
+    /// [`InputError::IdOutOfRange`].
+    pub fn check_ids(kind: &'static str, ids: &Tensor<2, Int>, entries: usize) -> Result<(), InputError> {
+        let outside = ids.to_data().iter::<i64>().find(|id| *id < 0 || *id >= entries as i64);
+        outside.map_or(Ok(()), |id| Err(Self::IdOutOfRange { kind, id, entries }))
+    }
+}

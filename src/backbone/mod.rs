@@ -1,0 +1,63 @@
+//! [`Backbone`]: a network body that runs stage by stage, and what heads may see of it.
+
+mod bert;
+mod bert_config;
+mod input;
+mod features;
+mod stages;
+
+pub use bert::{Bert, BertState};
+pub use bert_config::{Activation, BertConfig};
+pub use input::{InputError, TextInput};
+pub use features::{Maps, Pooled, Pooling, TextFeatures, Tied, Tokens};
+pub use stages::{Stage, Stages};
+
+use crate::rows::Rows;
+use burn::module::{Module, ModuleDisplay};
+use std::fmt::Debug;
+
+/// A network body: input in, features out, one stage after the other.
+///
+/// A stage is a layer group, the unit of freezing and an entry of the learning-rate table at once. Each stage reads only
+/// the parameters it owns and only the part of the state that its `reads` stages made; [`check_stages`] tests that.
+///
+/// [`check_stages`]: crate::params::check_stages
+pub trait Backbone: Module + ModuleDisplay {
+    /// What a batch feeds in.
+    type Input: Rows;
+    /// What flows from stage to stage; it holds all that later stages need, so that a row of it can be cached.
+    type State: Rows;
+    /// What heads see.
+    type Features: Clone + Debug + Send + 'static;
+
+    /// Names the stages and the parameters each one reads; every parameter belongs to at least one.
+    fn stages(&self) -> Stages;
+
+    /// Says whether this network can read `input`; `fit`, `evaluate` and predictors ask before they run it.
+    ///
+    /// # Errors
+    /// [`InputError`], such as a sequence longer than the position table.
+    fn check(&self, _input: &Self::Input) -> Result<(), InputError> {
+        Ok(())
+    }
+
+    /// Runs stage 0.
+    fn embed(&self, input: Self::Input) -> Self::State;
+
+    /// Runs stage `index`, one of `1..self.stages().len()`.
+    fn stage(&self, index: usize, state: Self::State) -> Self::State;
+
+    /// Unpacks the last state. It computes with no parameter (it may show one to the heads, as a tied embedding).
+    fn finish(&self, state: Self::State) -> Self::Features;
+
+    /// All stages in order.
+    fn forward(&self, input: Self::Input) -> Self::Features {
+        let state = (1..self.stages().len()).fold(self.embed(input), |state, index| self.stage(index, state));
+        self.finish(state)
+    }
+
+    /// Runs after each optimizer step: parameters that follow others, such as an EMA teacher's.
+    fn after_step(self) -> Self {
+        self
+    }
+}

@@ -1,0 +1,175 @@
+//! Where named tensors meet a Burn module. Everything is checked before the module is touched.
+
+use super::{CheckpointError, KeyMap, LoadReport, Tensors, save_tensors};
+use crate::params::{Entry, list};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Tensor, TensorData};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+/// What a file says against what a module needs.
+struct Matching<'a> {
+    tensors: &'a Tensors,
+    /// Key after normalisation to key in the file.
+    keys: BTreeMap<String, String>,
+    report: LoadReport,
+    values: HashMap<u64, Vec<f32>>,
+}
+
+/// A copy of `module` with the file's values. `prefix` stands before the module's own paths (`backbone.`, or nothing for
+/// a whole model). The module itself is not touched.
+pub(super) fn load_mapped<M: Module>(
+    module: &M,
+    prefix: &str,
+    tensors: &Tensors,
+    map: &KeyMap,
+) -> Result<(M, LoadReport), CheckpointError> {
+    let keys = map.normalise(tensors.keys())?;
+    let mut matching = Matching { tensors, keys, report: LoadReport::default(), values: HashMap::new() };
+    let mut used = BTreeSet::new();
+    let mut missing = vec![];
+    for entry in parameters(module) {
+        let path = format!("{prefix}{}", entry.path);
+        let key = map.to_file(&path);
+        match key.as_ref().and_then(|key| matching.keys.get(key)).cloned() {
+            Some(file_key) => {
+                matching.read(&entry, &path, &file_key)?;
+                used.extend(key);
+            }
+            None if map.is_optional(&path) => matching.report.reinitialised.push(path),
+            None => missing.push(key.unwrap_or(path)),
+        }
+    }
+    if !missing.is_empty() {
+        return Err(CheckpointError::MissingKey { keys: missing, path: tensors.path().into() });
+    }
+    matching.sort_the_rest(map, &used)?;
+    let report = matching.report;
+    Ok((module.clone().map(&mut Setter { values: matching.values }), report))
+}
+
+impl Matching<'_> {
+    fn read(&mut self, entry: &Entry, path: &str, key: &str) -> Result<(), CheckpointError> {
+        let mut expected = entry.shape.clone();
+        if entry.is_linear {
+            expected.reverse();
+        }
+        let found = self.tensors.shape(key)?;
+        if found != expected {
+            return Err(CheckpointError::WrongShape { key: key.into(), expected, found: found.to_vec() });
+        }
+        let values = self.tensors.finite_f32(key)?;
+        let values = if entry.is_linear { transpose(&values, expected[0], expected[1]) } else { values };
+        self.values.insert(entry.id, values);
+        self.report.loaded.push(path.into());
+        Ok(())
+    }
+
+    /// Keys that no parameter read: known ones are reported, unknown ones are an error.
+    fn sort_the_rest(&mut self, map: &KeyMap, used: &BTreeSet<String>) -> Result<(), CheckpointError> {
+        let mut unknown = vec![];
+        for (key, file_key) in self.keys.iter().filter(|(key, _)| !used.contains(*key)) {
+            match (map.ignored(key), map.to_path(key)) {
+                (Some(_), _) => self.report.ignored.push(file_key.clone()),
+                (None, Some(_)) => self.report.unused.push(file_key.clone()),
+                (None, None) => unknown.push(file_key.clone()),
+            }
+        }
+        match unknown.is_empty() {
+            true => Ok(()),
+            false => Err(CheckpointError::UnknownKey {
+                keys: unknown,
+                path: self.tensors.path().into(),
+                mend: "load it with the architecture that made it".into(),
+            }),
+        }
+    }
+}
+
+/// Float parameters and buffers; everything else is not stored.
+fn parameters<M: Module>(module: &M) -> impl Iterator<Item = Entry> {
+    list(module).into_iter().filter(|entry| entry.is_float)
+}
+
+/// `[rows, columns]` to `[columns, rows]`: files keep a linear map as `[out, in]`, Burn as `[in, out]`.
+fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    (0..columns).flat_map(|column| (0..rows).map(move |row| values[row * columns + column])).collect()
+}
+
+struct Setter {
+    values: HashMap<u64, Vec<f32>>,
+}
+
+impl ModuleMapper for Setter {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(values) = self.values.remove(&param.id.val()) else { return param };
+        let (shape, device) = (param.lazy_shape(), param.lazy_device());
+        let tensor = Tensor::from_data(TensorData::new(values, shape), &device);
+        // A new parameter under the old id: mapping the old one would initialise what is replaced.
+        Param::initialized(param.id, tensor).set_require_grad(param.is_require_grad_setting())
+    }
+}
+
+/// Every float tensor of a module: path, shape and values, linear maps as `[out, in]` if `as_in_files`.
+fn collect<M: Module>(module: &M, as_in_files: bool) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    struct Reader(Vec<Vec<f32>>);
+    impl ModuleVisitor for Reader {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.push(param.val().into_data().iter::<f32>().collect());
+        }
+    }
+    let mut reader = Reader(vec![]);
+    module.visit(&mut reader);
+    let tensors = parameters(module).zip(reader.0);
+    tensors
+        .map(|(entry, values)| match (entry.is_linear && as_in_files, entry.shape.as_slice()) {
+            (true, [rows, columns]) => (entry.path, vec![*columns, *rows], transpose(&values, *rows, *columns)),
+            _ => (entry.path, entry.shape, values),
+        })
+        .collect()
+}
+
+/// Writes a model's weights under the names that `map` gives them, in the layout of Transformers.
+pub(super) fn save_mapped<M: Module>(module: &M, map: &KeyMap, path: &Path) -> Result<(), CheckpointError> {
+    let mut renamed = vec![];
+    for (own, shape, values) in collect(module, true) {
+        let key = map.to_file(&own).ok_or_else(|| CheckpointError::Unmapped { path: own })?;
+        renamed.push((key, shape, values));
+    }
+    save_tensors(path, renamed, &[("format", "pt")])
+}
+
+/// Writes a model's weights under its own parameter paths, atomically.
+///
+/// # Errors
+/// [`CheckpointError::Io`] names the path.
+pub fn save_weights<M: Module>(module: &M, path: &Path) -> Result<(), CheckpointError> {
+    save_tensors(path, collect(module, false), &[("format", "rekindle")])
+}
+
+/// A copy of `module` with the weights that [`save_weights`] wrote.
+///
+/// # Errors
+/// A missing or unknown path, a wrong shape, a NaN, a damaged file; `module` is not touched.
+pub fn load_weights<M: Module>(module: &M, path: &Path) -> Result<M, CheckpointError> {
+    let tensors = Tensors::open_file(path)?;
+    let mut values = HashMap::new();
+    let mut unknown: BTreeSet<&str> = tensors.keys().collect();
+    for entry in parameters(module) {
+        if !unknown.remove(entry.path.as_str()) {
+            return Err(CheckpointError::MissingKey { keys: vec![entry.path], path: path.into() });
+        }
+        let found = tensors.shape(&entry.path)?;
+        if found != entry.shape {
+            let found = found.to_vec();
+            return Err(CheckpointError::WrongShape { key: entry.path, expected: entry.shape, found });
+        }
+        values.insert(entry.id, tensors.finite_f32(&entry.path)?);
+    }
+    if !unknown.is_empty() {
+        let keys = unknown.into_iter().map(Into::into).collect();
+        let mend = "load it into the model that wrote it".into();
+        return Err(CheckpointError::UnknownKey { keys, path: path.into(), mend });
+    }
+    Ok(module.clone().map(&mut Setter { values }))
+}

@@ -1,0 +1,39 @@
+//! [`Error`]: every module's error, for those who handle them in one place.
+
+use crate::backbone::InputError;
+use crate::checkpoint::CheckpointError;
+use crate::data::DataError;
+use crate::device::DeviceError;
+use crate::params::{FreezeError, InventoryError, SelectorError};
+use crate::train::TrainError;
+use thiserror::Error;
+
+/// What can go wrong, by module; [`source`](std::error::Error::source) and `Display` pass through.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Choosing a device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// Reading or encoding data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// An input that a backbone cannot read.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// Listing a model's parameters.
+    #[error(transparent)]
+    Inventory(#[from] InventoryError),
+    /// Deciding what trains.
+    #[error(transparent)]
+    Freeze(#[from] FreezeError),
+    /// Reading a selector.
+    #[error(transparent)]
+    Selector(#[from] SelectorError),
+    /// Training.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// Loading or saving.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}

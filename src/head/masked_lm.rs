@@ -1,0 +1,92 @@
+use super::{Loss, TaskHead, argmax, cross_entropy, indices};
+use crate::backbone::{Activation, Tied, Tokens};
+use crate::metric::Scores;
+use crate::nn::{Init, LayerNorm, Linear, linear};
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Int, Tensor};
+
+/// The places to predict and the tokens that stood there.
+#[derive(Clone, Debug)]
+pub struct MaskedTargets {
+    /// Flat positions in `[batch * seq]`, `[masked]`.
+    pub at: Tensor<1, Int>,
+    /// The original ids, `[masked]`.
+    pub tokens: Tensor<1, Int>,
+}
+
+/// BERT's masked-language-model head. Its output projection is the token embedding, read from the features, so the two
+/// stay one parameter.
+#[derive(Module, Debug)]
+pub struct MaskedLm {
+    transform: Transform,
+    /// Added to the logits, `[vocabulary]`.
+    bias: Param<Tensor<1>>,
+}
+
+#[derive(Module, Debug)]
+struct Transform {
+    dense: Linear,
+    norm: LayerNorm,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl MaskedLm {
+    /// A fresh head, weights drawn from `seed`, with BERT's GELU and a layer-norm epsilon of 1e-12.
+    pub fn new(hidden_size: usize, vocab_size: usize, seed: u64, device: &Device) -> Self {
+        Self::with(hidden_size, vocab_size, Activation::Gelu, 1e-12, seed, device)
+    }
+
+    /// A fresh head with the activation and layer-norm epsilon of a configuration.
+    pub fn with(
+        hidden_size: usize,
+        vocab_size: usize,
+        activation: Activation,
+        epsilon: f64,
+        seed: u64,
+        device: &Device,
+    ) -> Self {
+        let dense = Init::new(seed ^ 0x3A5C_ED01, 0.02, device).linear(hidden_size, hidden_size);
+        let transform = Transform { dense, norm: LayerNorm::new(hidden_size, epsilon, device), activation };
+        Self { transform, bias: Param::from_tensor(Tensor::zeros([vocab_size], device)) }
+    }
+
+    /// `[rows, hidden]` to logits `[rows, vocabulary]`.
+    fn logits(&self, hidden: Tensor<2>, token_embedding: Tensor<2>) -> Tensor<2> {
+        let Transform { dense, norm, activation } = &self.transform;
+        let hidden = norm.forward(activation.forward(linear(dense, hidden)));
+        hidden.matmul(token_embedding.transpose()) + self.bias.val().unsqueeze()
+    }
+
+    /// Logits at the masked places only, `[masked, vocabulary]`.
+    fn masked_logits<F: Tokens + Tied>(&self, features: &F, at: Tensor<1, Int>) -> Tensor<2> {
+        let hidden = features.hidden();
+        let [batch, seq, width] = hidden.dims();
+        self.logits(hidden.reshape([batch * seq, width]).select(0, at), features.token_embedding())
+    }
+}
+
+impl<F: Tokens + Tied> TaskHead<F> for MaskedLm {
+    /// Logits, `[batch, seq, vocabulary]`.
+    type Output = Tensor<3>;
+    type Targets = MaskedTargets;
+
+    fn forward(&self, features: F) -> Tensor<3> {
+        let hidden = features.hidden();
+        let [batch, seq, width] = hidden.dims();
+        let logits = self.logits(hidden.reshape([batch * seq, width]), features.token_embedding());
+        let vocabulary = logits.dims()[1];
+        logits.reshape([batch, seq, vocabulary])
+    }
+
+    fn loss(&self, features: F, targets: MaskedTargets) -> Loss {
+        cross_entropy(self.masked_logits(&features, targets.at), targets.tokens)
+    }
+
+    fn score(&self, features: F, targets: MaskedTargets, scores: &mut Scores) {
+        let logits = self.masked_logits(&features, targets.at);
+        let loss = cross_entropy(logits.clone(), targets.tokens.clone());
+        scores.add_loss(loss.sum.into_scalar::<f32>() as f64, loss.weight);
+        scores.add_classes(&argmax(logits), &indices(targets.tokens));
+    }
+}

@@ -1,0 +1,71 @@
+//! [`TaskHead`]: what is put on a backbone for a task.
+
+mod classify;
+mod masked_lm;
+mod pretraining;
+
+pub use classify::Classifier;
+pub use masked_lm::{MaskedLm, MaskedTargets};
+pub use pretraining::{Pretraining, PretrainingTargets};
+
+use crate::metric::Scores;
+use burn::module::{Module, ModuleDisplay};
+use burn::tensor::{Int, Tensor, activation};
+use std::fmt::Debug;
+
+/// A part on top of features `F`: output and loss.
+#[diagnostic::on_unimplemented(
+    message = "the head `{Self}` cannot read the features `{F}`",
+    label = "this head does not fit this backbone",
+    note = "a head asks for what it needs of the features: `Pooled`, `Tokens`, `Tied`, `Maps`; the backbone's `Features` lacks one of them"
+)]
+pub trait TaskHead<F>: Module + ModuleDisplay {
+    /// What `forward` gives.
+    type Output;
+    /// What the loss compares with.
+    type Targets: Clone + Debug + Send + 'static;
+    /// Whether the loss of one row depends on the others (contrastive losses): gradient accumulation would change its
+    /// meaning, so `fit` refuses it.
+    const COUPLED: bool = false;
+
+    /// Features to output.
+    fn forward(&self, features: F) -> Self::Output;
+
+    /// The summed loss and what it is divided by. From features, not from the output: a masked-LM head projects the
+    /// masked places only.
+    fn loss(&self, features: F, targets: Self::Targets) -> Loss;
+
+    /// Adds what a batch shows to `scores`; the loss alone, unless a head knows more.
+    fn score(&self, features: F, targets: Self::Targets, scores: &mut Scores) {
+        let loss = self.loss(features, targets);
+        scores.add_loss(loss.sum.into_scalar::<f32>() as f64, loss.weight);
+    }
+}
+
+/// The sum of a loss over what it counts (rows, masked tokens), `[1]`, and how much that is: the mean is `sum / weight`.
+///
+/// Gradient accumulation adds both, so that a step of many micro-batches divides by the weight of the whole step.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// `[1]`.
+    pub sum: Tensor<1>,
+    /// What the mean divides by.
+    pub weight: f64,
+}
+
+/// Summed cross-entropy of logits `[rows, classes]` against class indices `[rows]`.
+pub fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>) -> Loss {
+    let [rows] = labels.dims();
+    let log_probabilities = activation::log_softmax(logits, 1);
+    Loss { sum: -log_probabilities.gather(1, labels.reshape([rows, 1])).sum(), weight: rows as f64 }
+}
+
+/// The most probable class of each row of `[rows, classes]`.
+pub(crate) fn argmax(logits: Tensor<2>) -> Vec<usize> {
+    logits.argmax(1).into_data().iter::<i64>().map(|class| class as usize).collect()
+}
+
+/// Class indices `[rows]` on the host.
+pub(crate) fn indices(labels: Tensor<1, Int>) -> Vec<usize> {
+    labels.into_data().iter::<i64>().map(|class| class as usize).collect()
+}

@@ -1,0 +1,106 @@
+use crate::random::mix;
+use burn::module::{Flag, Module, Param};
+use burn::tensor::{Tensor, TensorData};
+use std::cell::Cell;
+
+/// Zeroes each value with probability `prob` and scales the rest by `1 / (1 - prob)`, while training.
+///
+/// It acts only inside a [`RandomScope`] and while its flag is enabled: frozen stages and `valid()` models have it off.
+/// It never asks the input's device, and it never draws from `Device::seed`, which is one stream for the whole process.
+#[derive(Module, Debug)]
+pub struct Dropout {
+    prob: f64,
+    training: Param<Flag>,
+}
+
+impl Dropout {
+    /// Dropout with probability `prob`, clamped to `[0, 1)`.
+    pub fn new(prob: f64) -> Self {
+        Self { prob: prob.clamp(0.0, 0.999_999), training: Param::from_bool(true) }
+    }
+
+    /// Any shape, unchanged.
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        if self.prob == 0.0 || !self.training.is_enabled() {
+            return input;
+        }
+        let Some(seed) = RandomScope::next_site() else { return input };
+        let shape = input.dims();
+        let mask = keep_mask(seed, shape.iter().product(), self.prob);
+        let device = input.device().inner();
+        input * Tensor::from_data(TensorData::new(mask, shape), &device)
+    }
+}
+
+/// `len` values of 0 or `1 / (1 - prob)`: four 16-bit draws a hash.
+fn keep_mask(seed: u64, len: usize, prob: f64) -> Vec<f32> {
+    let limit = (prob * 65536.0).round() as u64;
+    let keep = (1.0 / (1.0 - prob)) as f32;
+    let mut mask = Vec::with_capacity(len + 3);
+    for block in 0..len.div_ceil(4) as u64 {
+        let bits = mix(&[seed, block]);
+        mask.extend([0, 16, 32, 48].map(|shift| if (bits >> shift) & 0xffff < limit { 0.0 } else { keep }));
+    }
+    mask.truncate(len);
+    mask
+}
+
+thread_local! { static STREAM: Cell<Option<(u64, u64)>> = const { Cell::new(None) } }
+
+/// While it lives, random layers on this thread draw from its seed, each call from a site of its own.
+///
+/// `fit` opens one for every micro-batch, keyed by (seed, epoch, step, micro-batch). Scopes nest.
+#[derive(Debug)]
+#[must_use = "random layers draw from the scope only while it lives"]
+pub struct RandomScope {
+    outer: Option<(u64, u64)>,
+}
+
+impl RandomScope {
+    /// Opens a scope for the current thread.
+    pub fn new(seed: u64) -> Self {
+        Self { outer: STREAM.replace(Some((seed, 0))) }
+    }
+
+    /// The seed of the next random site; `None` outside a scope.
+    pub fn next_site() -> Option<u64> {
+        let (seed, site) = STREAM.get()?;
+        STREAM.set(Some((seed, site + 1)));
+        Some(mix(&[seed, site]))
+    }
+}
+
+impl Drop for RandomScope {
+    fn drop(&mut self) {
+        STREAM.set(self.outer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn about_prob_of_the_values_are_dropped_and_the_mean_stays() {
+        let mask = keep_mask(3, 40_001, 0.1);
+        let dropped = mask.iter().filter(|value| **value == 0.0).count() as f64 / mask.len() as f64;
+        let mean = mask.iter().sum::<f32>() / mask.len() as f32;
+        assert!((dropped - 0.1).abs() < 0.01 && (mean - 1.0).abs() < 0.01, "{dropped} {mean}");
+    }
+
+    #[test]
+    fn scopes_repeat_and_nest() {
+        let draw = |seed| {
+            let _scope = RandomScope::new(seed);
+            (RandomScope::next_site(), RandomScope::next_site())
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+        let _outer = RandomScope::new(9);
+        let first = RandomScope::next_site();
+        draw(1);
+        assert_ne!(RandomScope::next_site(), first);
+        drop(_outer);
+        assert_eq!(RandomScope::next_site(), None);
+    }
+}

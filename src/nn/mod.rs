@@ -1,0 +1,19 @@
+//! Building blocks for backbones and heads.
+//!
+//! Every block has one forward pass for plain and autodiff devices, so that frozen stages, which run on the plain
+//! device, give the same bits as they would under autodiff.
+
+mod attention;
+mod dropout;
+mod embedding;
+mod init;
+mod linear;
+mod norm;
+
+pub use attention::{attention, merge_heads, split_heads};
+pub use burn::nn::Linear;
+pub use dropout::{Dropout, RandomScope};
+pub use embedding::Embedding;
+pub use init::Init;
+pub use linear::linear;
+pub use norm::LayerNorm;

@@ -1,0 +1,34 @@
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+
+/// Layer normalisation over the last axis ([Ba et al., 2016](https://arxiv.org/abs/1607.06450)).
+///
+/// Burn 0.22's own layer norm takes a fused path on the plain Flex device and a composed one under autodiff, which
+/// differ in the last bits; this one is the same on both.
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    /// Scale, `[hidden]`.
+    pub weight: Param<Tensor<1>>,
+    /// Shift, `[hidden]`.
+    pub bias: Param<Tensor<1>>,
+    epsilon: f64,
+}
+
+impl LayerNorm {
+    /// Scale 1 and shift 0, over an axis of `hidden_size`.
+    pub fn new(hidden_size: usize, epsilon: f64, device: &Device) -> Self {
+        Self {
+            weight: Param::from_tensor(Tensor::ones([hidden_size], device)),
+            bias: Param::from_tensor(Tensor::zeros([hidden_size], device)),
+            epsilon,
+        }
+    }
+
+    /// `[.., hidden]` to `[.., hidden]`.
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        let centred = input.clone() - input.mean_dim(D - 1);
+        let variance = (centred.clone() * centred.clone()).mean_dim(D - 1);
+        let normal = centred / (variance + self.epsilon).sqrt();
+        normal * self.weight.val().unsqueeze() + self.bias.val().unsqueeze()
+    }
+}

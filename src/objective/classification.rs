@@ -1,0 +1,99 @@
+use super::{Batch, Draws, Objective};
+use crate::backbone::TextInput;
+use crate::data::{DataError, Labels, PaddedRows, TextExample, TextTokenizer, TokenRow, pad_rows};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+/// A tokenised text and its class.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelledRow {
+    /// The tokens.
+    pub row: TokenRow,
+    /// The class index; `None` where only a prediction is wanted.
+    pub label: Option<usize>,
+}
+
+/// Supervised classification of texts: the labels came with the data.
+#[derive(Clone, Debug)]
+pub struct TextClassification {
+    tokenizer: TextTokenizer,
+    labels: Labels,
+    max_length: usize,
+    pad_id: u32,
+}
+
+impl TextClassification {
+    /// Texts are cut to `max_length` tokens, the special ones counted; [`encode`](Self::encode) says how many were.
+    ///
+    /// # Errors
+    /// [`DataError`] if the tokenizer has no padding token.
+    pub fn new(tokenizer: TextTokenizer, labels: Labels, max_length: usize) -> Result<Self, DataError> {
+        let pad_id = tokenizer.require_pad_id()?;
+        Ok(Self { tokenizer, labels, max_length, pad_id })
+    }
+
+    /// The label map.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        &self.tokenizer
+    }
+
+    /// Longest text in tokens.
+    pub fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// Tokenises examples, and says how many were cut.
+    ///
+    /// # Errors
+    /// [`DataError::UnknownLabel`] for a label outside the map.
+    pub fn encode(&self, examples: &[TextExample]) -> Result<(Vec<LabelledRow>, usize), DataError> {
+        let texts: Vec<&str> = examples.iter().map(|example| example.text.as_str()).collect();
+        let encodings = self.tokenizer.encode(&texts, self.max_length)?;
+        let label = |example: &TextExample| example.label.as_deref().map(|name| self.labels.index(name)).transpose();
+        let rows = encodings.rows.into_iter().zip(examples);
+        let rows = rows.map(|(row, example)| Ok(LabelledRow { row, label: label(example)? }));
+        Ok((rows.collect::<Result<_, DataError>>()?, encodings.truncated))
+    }
+}
+
+impl Objective for TextClassification {
+    type Example = LabelledRow;
+    type Input = TextInput;
+    type Targets = Tensor<1, Int>;
+
+    fn batch(
+        &self,
+        examples: &[&LabelledRow],
+        _: &Draws,
+        device: &Device,
+    ) -> Result<Batch<TextInput, Tensor<1, Int>>, DataError> {
+        let labels = examples.iter().enumerate();
+        let labels = labels.map(|(index, example)| example.label.ok_or(DataError::NoLabel { index }));
+        let labels: Vec<i64> = labels.map(|label| label.map(|class| class as i64)).collect::<Result<_, _>>()?;
+        let rows: Vec<&TokenRow> = examples.iter().map(|example| &example.row).collect();
+        let targets = Tensor::from_data(TensorData::new(labels, [examples.len()]), device);
+        Ok(Batch { input: text_input(pad_rows(&rows, self.pad_id), device), targets })
+    }
+
+    fn length(&self, example: &LabelledRow) -> usize {
+        example.row.len()
+    }
+
+    fn repeats(&self) -> bool {
+        true
+    }
+}
+
+/// Padded rows as tensors `[batch, seq]` on `device`.
+pub(crate) fn text_input(padded: PaddedRows, device: &Device) -> TextInput {
+    let shape = [padded.rows, padded.seq];
+    TextInput {
+        ids: Tensor::from_data(TensorData::new(padded.ids, shape), device),
+        type_ids: Tensor::from_data(TensorData::new(padded.type_ids, shape), device),
+        mask: Tensor::from_data(TensorData::new(padded.mask, shape), device),
+    }
+}

@@ -1,0 +1,76 @@
+//! [`Objective`]: how examples become batches. Pretraining is fine-tuning with manufactured targets, so labels that came
+//! with the data and masked tokens are made by the same trait.
+
+mod classification;
+mod masked_language;
+
+pub use classification::{LabelledRow, TextClassification};
+pub use masked_language::{MaskedLanguage, Masking};
+
+use crate::data::DataError;
+use crate::random::stream;
+use crate::rows::Rows;
+use burn::tensor::Device;
+use rand::rngs::ChaCha8Rng;
+use std::fmt::Debug;
+
+/// Turns examples into the tensors of a batch.
+pub trait Objective: Send + Sync {
+    /// What the data set is made of.
+    type Example: Send + Sync;
+    /// What the backbone reads.
+    type Input: Rows;
+    /// What the head's loss compares with.
+    type Targets: Clone + Debug + Send + 'static;
+
+    /// Makes a batch on the plain `device`, drawing only from `draws`.
+    ///
+    /// # Errors
+    /// [`DataError`], such as an example without a label.
+    fn batch(
+        &self,
+        examples: &[&Self::Example],
+        draws: &Draws,
+        device: &Device,
+    ) -> Result<Batch<Self::Input, Self::Targets>, DataError>;
+
+    /// The length of an example in tokens, by which batches of similar length are made.
+    fn length(&self, _example: &Self::Example) -> usize {
+        1
+    }
+
+    /// Whether an example makes the same input every time, so that what frozen stages make of it may be kept.
+    fn repeats(&self) -> bool {
+        false
+    }
+}
+
+/// A batch on the plain device.
+#[derive(Clone, Debug)]
+pub struct Batch<I, T> {
+    /// What the backbone reads.
+    pub input: I,
+    /// What the head's loss compares with.
+    pub targets: T,
+}
+
+/// A random stream for each row of a batch, keyed by (seed, epoch, example): the same whatever else is in the batch.
+#[derive(Clone, Debug)]
+pub struct Draws {
+    seed: u64,
+    epoch: u64,
+    examples: Vec<usize>,
+}
+
+impl Draws {
+    /// For the rows that hold the examples with these indices.
+    pub fn new(seed: u64, epoch: u64, examples: &[usize]) -> Self {
+        Self { seed, epoch, examples: examples.to_vec() }
+    }
+
+    /// The stream of a row.
+    pub fn stream(&self, row: usize) -> ChaCha8Rng {
+        let example = self.examples.get(row).copied().unwrap_or(row);
+        stream(&[self.seed, self.epoch, example as u64])
+    }
+}

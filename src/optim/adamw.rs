@@ -1,0 +1,106 @@
+use burn::module::{Module, ModuleMapper, Param, ParamId};
+use burn::optim::{AdamWConfig, AdamWState, GradientsParams, Optimizer as _};
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// AdamW's constants, with PyTorch's defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdamW {
+    /// Decay of the first and second moment.
+    pub betas: (f64, f64),
+    /// Added to the root of the second moment.
+    pub eps: f64,
+}
+
+impl Default for AdamW {
+    fn default() -> Self {
+        Self { betas: (0.9, 0.999), eps: 1e-8 }
+    }
+}
+
+/// How one parameter is updated in a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Update {
+    /// Learning rate of this step.
+    pub lr: f64,
+    /// Decoupled weight decay ([Loshchilov and Hutter, 2019](https://arxiv.org/abs/1711.05101)).
+    pub weight_decay: f64,
+}
+
+/// AdamW over exactly the parameters it is given updates for; Burn's arithmetic, with a rate and a decay a parameter.
+///
+/// Moments exist for parameters that have been updated, and only for those.
+#[derive(Default)]
+pub struct Optimizer {
+    config: AdamW,
+    moments: HashMap<u64, AdamWState<1>>,
+}
+
+impl std::fmt::Debug for Optimizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Optimizer").field("config", &self.config).field("parameters", &self.moments.len()).finish()
+    }
+}
+
+impl Optimizer {
+    /// Without moments yet.
+    pub fn new(config: AdamW) -> Self {
+        Self { config, moments: HashMap::new() }
+    }
+
+    /// Whether it holds moments for the parameter with this id.
+    pub fn holds(&self, id: u64) -> bool {
+        self.moments.contains_key(&id)
+    }
+
+    /// Forgets the moments of all parameters that `keep` refuses: what is frozen again owns no memory.
+    pub fn retain(&mut self, keep: impl Fn(u64) -> bool) {
+        self.moments.retain(|id, _| keep(*id));
+    }
+
+    /// Updates a plain (not autodiff) model. `gradients` are multiplied by `scale` first: clipping, and the division by
+    /// the weight of the step. Parameters without an update keep their very tensors.
+    pub fn step<M: Module>(
+        &mut self,
+        model: M,
+        gradients: GradientsParams,
+        updates: &HashMap<u64, Update>,
+        scale: f64,
+    ) -> M {
+        model.map(&mut Stepper { optimizer: self, gradients, updates, scale })
+    }
+
+    fn update(&mut self, id: ParamId, tensor: Tensor<1>, gradient: Tensor<1>, update: Update) -> Tensor<1> {
+        let burn = AdamWConfig::new()
+            .with_beta_1(self.config.betas.0 as f32)
+            .with_beta_2(self.config.betas.1 as f32)
+            .with_epsilon(self.config.eps as f32)
+            .with_weight_decay(update.weight_decay as f32)
+            .build();
+        let (tensor, moments) = burn.step(update.lr, tensor, gradient, self.moments.remove(&id.val()));
+        self.moments.extend(moments.map(|moments| (id.val(), moments)));
+        tensor
+    }
+}
+
+struct Stepper<'a> {
+    optimizer: &'a mut Optimizer,
+    gradients: GradientsParams,
+    updates: &'a HashMap<u64, Update>,
+    scale: f64,
+}
+
+impl ModuleMapper for Stepper<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let id = param.id;
+        let Some(update) = self.updates.get(&id.val()) else { return param };
+        let Some(gradient) = self.gradients.remove::<D>(id) else { return param };
+        param.map(|tensor| {
+            let shape = tensor.shape();
+            let size = shape.num_elements();
+            let gradient = gradient.reshape([size]) * self.scale;
+            self.optimizer.update(id, tensor.reshape([size]), gradient, *update).reshape(shape)
+        })
+    }
+}

@@ -1,0 +1,67 @@
+//! Sums and norms over the gradients of a whole model.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+
+/// The L2 norm of each parameter's gradient, by path, in the model's order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GradientNorms {
+    /// Paths and norms.
+    pub by_path: Vec<(String, f64)>,
+}
+
+impl GradientNorms {
+    /// Reads the norms of all gradients in one transfer from the device.
+    pub fn of<M: Module>(model: &M, gradients: &GradientsParams) -> Self {
+        let mut squares = Squares { gradients, path: vec![], paths: vec![], sums: vec![] };
+        model.visit(&mut squares);
+        if squares.sums.is_empty() {
+            return Self::default();
+        }
+        let sums = Tensor::cat(squares.sums, 0).into_data();
+        let norms = sums.iter::<f64>().map(f64::sqrt);
+        Self { by_path: squares.paths.into_iter().zip(norms).collect() }
+    }
+
+    /// The norm over all parameters together.
+    pub fn total(&self) -> f64 {
+        self.by_path.iter().map(|(_, norm)| norm * norm).sum::<f64>().sqrt()
+    }
+
+    /// The first parameter whose gradient is not finite.
+    pub fn not_finite(&self) -> Option<&str> {
+        self.by_path.iter().find(|(_, norm)| !norm.is_finite()).map(|(path, _)| path.as_str())
+    }
+}
+
+/// The factor of `torch.nn.utils.clip_grad_norm_`: `max_norm / (norm + 1e-6)`, at most 1.
+pub fn clip_factor(norm: f64, max_norm: f64) -> f64 {
+    (max_norm / (norm + 1e-6)).min(1.0)
+}
+
+struct Squares<'a> {
+    gradients: &'a GradientsParams,
+    path: Vec<String>,
+    paths: Vec<String>,
+    sums: Vec<Tensor<1>>,
+}
+
+impl ModuleVisitor for Squares<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        if crate::params::is_container(container) {
+            self.path.push(name.into());
+        }
+    }
+    fn exit_module(&mut self, _: &str, container: &str) {
+        if crate::params::is_container(container) {
+            self.path.pop();
+        }
+    }
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.get::<D>(param.id) {
+            self.paths.push(self.path.join("."));
+            self.sums.push(gradient.square().sum());
+        }
+    }
+}

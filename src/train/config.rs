@@ -1,0 +1,146 @@
+use super::TrainError;
+use crate::optim::{AdamW, Schedule, Warmup};
+use crate::params::Rates;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// How to train. The defaults are Transformers' usual fine-tuning recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fit {
+    /// Passes over the training examples.
+    pub epochs: usize,
+    /// Trains for this many optimizer steps, over as many epochs as that takes, whatever `epochs` says.
+    pub max_steps: Option<usize>,
+    /// Rows of a micro-batch.
+    pub batch_size: usize,
+    /// Micro-batches of an optimizer step; their loss is divided by the weight of the whole step.
+    pub accumulation: usize,
+    /// Learning rates and weight decay.
+    pub rates: Rates,
+    /// The optimizer's constants.
+    pub optimizer: AdamW,
+    /// Shape of the learning rate over the run.
+    pub schedule: Schedule,
+    /// Steps of linear warm-up, from 0.
+    pub warmup: Warmup,
+    /// Largest L2 norm of all gradients together; `None` does not clip.
+    pub clip_norm: Option<f64>,
+    /// Order, masking and dropout are functions of it.
+    pub seed: u64,
+    /// Makes batches of rows of similar length.
+    pub bucket: bool,
+    /// Validates every so many steps; `None`: after every epoch.
+    pub eval_every: Option<usize>,
+    /// What "best" means.
+    pub monitor: Monitor,
+    /// Stops after this many validations without a better one.
+    pub patience: Option<usize>,
+    /// Which weights the model has at the end.
+    pub keep: Keep,
+    /// Memory for what wholly frozen stages make of each example, in bytes; 0 computes it anew in every epoch.
+    pub cache_bytes: usize,
+    /// Where `best.safetensors`, `last.safetensors` and `history.jsonl` go; `None` writes nothing.
+    pub folder: Option<PathBuf>,
+}
+
+/// The figure that says which validation was best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Monitor {
+    /// Lowest loss.
+    Loss,
+    /// Highest accuracy.
+    Accuracy,
+    /// Highest macro-F1.
+    MacroF1,
+}
+
+impl Monitor {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Loss => "the loss",
+            Self::Accuracy => "the accuracy",
+            Self::MacroF1 => "the macro-F1",
+        }
+    }
+}
+
+/// Which weights a model has after `fit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// Those of the best validation (the last, where there was none).
+    Best,
+    /// Those of the last step.
+    Last,
+}
+
+impl Default for Fit {
+    fn default() -> Self {
+        Self {
+            epochs: 3,
+            max_steps: None,
+            batch_size: 32,
+            accumulation: 1,
+            rates: Rates::new(5e-5),
+            optimizer: AdamW::default(),
+            schedule: Schedule::Linear,
+            warmup: Warmup::Ratio(0.1),
+            clip_norm: Some(1.0),
+            seed: 0,
+            bucket: true,
+            eval_every: None,
+            monitor: Monitor::Loss,
+            patience: None,
+            keep: Keep::Best,
+            cache_bytes: 2 << 30,
+            folder: None,
+        }
+    }
+}
+
+impl Fit {
+    /// Refuses options that mean nothing.
+    pub(super) fn check(&self, coupled: bool) -> Result<(), TrainError> {
+        let bad = |option, value: String, mend| Err(TrainError::BadOption { option, value, mend });
+        for (option, value) in [
+            ("epochs", self.epochs),
+            ("batch_size", self.batch_size),
+            ("accumulation", self.accumulation),
+            ("max_steps", self.max_steps.unwrap_or(1)),
+            ("eval_every", self.eval_every.unwrap_or(1)),
+            ("patience", self.patience.unwrap_or(1)),
+        ] {
+            if value == 0 {
+                return bad(option, "0".into(), "give at least 1");
+            }
+        }
+        let rates = self.rates.groups.iter().filter_map(|rule| rule.lr).chain([self.rates.lr]);
+        if let Some(lr) = rates.into_iter().find(|lr| !lr.is_finite() || *lr <= 0.0) {
+            return bad("lr", lr.to_string(), "give a number above 0");
+        }
+        let decays = self.rates.groups.iter().filter_map(|rule| rule.weight_decay).chain([self.rates.weight_decay]);
+        if let Some(decay) = decays.into_iter().find(|decay| !decay.is_finite() || *decay < 0.0) {
+            return bad("weight_decay", decay.to_string(), "give 0 or a number above 0");
+        }
+        if let Some(decay) = self.rates.layer_decay.filter(|decay| !(*decay > 0.0 && *decay <= 1.0)) {
+            return bad("layer_decay", decay.to_string(), "give a number above 0 and at most 1");
+        }
+        if let Some(norm) = self.clip_norm.filter(|norm| !(*norm > 0.0)) {
+            return bad("clip_norm", norm.to_string(), "give a number above 0, or None");
+        }
+        if let Warmup::Ratio(ratio) = self.warmup
+            && !(0.0..=1.0).contains(&ratio)
+        {
+            return bad("warmup", ratio.to_string(), "give a share of the steps from 0 to 1");
+        }
+        let AdamW { betas, eps } = self.optimizer;
+        if !(0.0..1.0).contains(&betas.0) || !(0.0..1.0).contains(&betas.1) || !(eps >= 0.0) {
+            return bad("optimizer", format!("{:?}", self.optimizer), "give betas from 0 to below 1 and an eps of at least 0");
+        }
+        if coupled && self.accumulation > 1 {
+            return bad("accumulation", self.accumulation.to_string(), "this head's loss couples the rows of a batch; give 1");
+        }
+        Ok(())
+    }
+}

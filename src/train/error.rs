@@ -1,0 +1,90 @@
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Why a run could not start or stopped.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// An option that means nothing.
+    #[error("{option} is {value}; {mend}")]
+    BadOption {
+        /// The option of [`Fit`](super::Fit).
+        option: &'static str,
+        /// Its value.
+        value: String,
+        /// What to do.
+        mend: &'static str,
+    },
+    /// No examples.
+    #[error("there are no {set} examples; give at least one")]
+    NoData {
+        /// `training` or `validation`.
+        set: &'static str,
+    },
+    /// A loss is NaN or infinite.
+    #[error(
+        "the loss is {loss} in step {step} (epoch {epoch}), in the batch of examples {examples:?}; the weights of step {good} are kept. Lower the learning rate, clip the gradient norm, or look at these examples"
+    )]
+    LossNotFinite {
+        /// Optimizer step, counted from 1.
+        step: usize,
+        /// Epoch, counted from 1.
+        epoch: usize,
+        /// The last step whose weights are kept.
+        good: usize,
+        /// The loss.
+        loss: f64,
+        /// Indices of the batch's examples in the training set.
+        examples: Vec<usize>,
+    },
+    /// A gradient is NaN or infinite.
+    #[error(
+        "the gradient of `{parameter}` is not finite in step {step} (epoch {epoch}), in the batch of examples {examples:?}; the weights of step {good} are kept. Lower the learning rate, or look at these examples"
+    )]
+    GradientNotFinite {
+        /// Optimizer step, counted from 1.
+        step: usize,
+        /// Epoch, counted from 1.
+        epoch: usize,
+        /// The last step whose weights are kept.
+        good: usize,
+        /// The parameter.
+        parameter: String,
+        /// Indices of the step's examples in the training set.
+        examples: Vec<usize>,
+    },
+    /// Parameters that should train were not reached.
+    #[error("these parameters train but had no gradient: {}; freeze them, or use them in the loss", paths.join(", "))]
+    NoGradient {
+        /// The parameters.
+        paths: Vec<String>,
+    },
+    /// Every label of a step is ignored.
+    #[error("step {step} has nothing to learn from: every label of examples {examples:?} is ignored; look at the labels")]
+    NoWeight {
+        /// Optimizer step, counted from 1.
+        step: usize,
+        /// Indices of the step's examples.
+        examples: Vec<usize>,
+    },
+    /// The validation loss is NaN or infinite.
+    #[error("the validation loss after step {step} is not finite; lower the learning rate, or look at the validation examples")]
+    EvaluationNotFinite {
+        /// Optimizer steps done.
+        step: usize,
+    },
+    /// A figure to choose the best validation by that this head does not have.
+    #[error("monitor asks for {monitor}, which this head does not give; use Monitor::Loss")]
+    NoSuchFigure {
+        /// The figure.
+        monitor: &'static str,
+    },
+    /// The history could not be written.
+    #[error("cannot write `{}`: {source}; check the path and the space left", path.display())]
+    History {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+}

@@ -1,0 +1,89 @@
+use super::TrainError;
+use super::cache::{Cache, run_plain};
+use crate::backbone::Backbone;
+use crate::data::BatchOrder;
+use crate::error::Error;
+use crate::head::TaskHead;
+use crate::metric::Scores;
+use crate::model::Model;
+use crate::objective::{Draws, Objective};
+use burn::module::Module;
+use burn::tensor::Device;
+
+/// Measures a model on labelled examples, without dropout and without a graph. What the objective draws (masked tokens)
+/// is a function of `seed`, so that two evaluations see the same.
+///
+/// # Errors
+/// An example without a label, an input that the backbone cannot read, no examples.
+pub fn evaluate<B, H, O>(
+    model: &Model<B, H>,
+    objective: &O,
+    examples: &[O::Example],
+    batch_size: usize,
+    seed: u64,
+) -> Result<Scores, Error>
+where
+    B: Backbone,
+    H: TaskHead<B::Features>,
+    O: Objective<Input = B::Input, Targets = H::Targets>,
+{
+    evaluate_from(model, objective, examples, batch_size, seed, &[], None)
+}
+
+/// [`evaluate`] that takes the states after the plain stages from a cache, where there is one.
+pub(super) fn evaluate_from<B, H, O>(
+    model: &Model<B, H>,
+    objective: &O,
+    examples: &[O::Example],
+    batch_size: usize,
+    seed: u64,
+    plain: &[bool],
+    cache: Option<&Cache<B::State>>,
+) -> Result<Scores, Error>
+where
+    B: Backbone,
+    H: TaskHead<B::Features>,
+    O: Objective<Input = B::Input, Targets = H::Targets>,
+{
+    if examples.is_empty() {
+        return Err(TrainError::NoData { set: "evaluation" }.into());
+    }
+    let model = model.valid();
+    let device = plain_device(&model);
+    let mut scores = Scores::default();
+    let all = vec![true; model.backbone.stages().len()];
+    for indices in in_length_order(objective, examples, batch_size) {
+        let chosen: Vec<_> = indices.iter().map(|index| &examples[*index]).collect();
+        let batch = objective.batch(&chosen, &Draws::new(seed, EVALUATION, &indices), &device)?;
+        let state = match cache.and_then(|cache| cache.get(&indices)) {
+            Some(state) => {
+                let rest = (1..plain.len()).filter(|stage| !plain[*stage]);
+                rest.fold(state, |state, stage| model.backbone.stage(stage, state))
+            }
+            None => {
+                model.backbone.check(&batch.input)?;
+                run_plain(&model.backbone, &all, batch.input)
+            }
+        };
+        model.head.score(model.backbone.finish(state), batch.targets, &mut scores);
+    }
+    Ok(scores)
+}
+
+/// The epoch that evaluation draws from: no training epoch reaches it.
+const EVALUATION: u64 = u64::MAX;
+
+/// Batches of rows of similar length, in an order that depends on the data alone.
+pub(super) fn in_length_order<O: Objective>(
+    objective: &O,
+    examples: &[O::Example],
+    batch_size: usize,
+) -> Vec<Vec<usize>> {
+    let lengths: Vec<usize> = examples.iter().map(|example| objective.length(example)).collect();
+    BatchOrder { batch_size: batch_size.max(1), seed: 0, shuffle: false, bucket: true }.batches(&lengths, 0)
+}
+
+/// The device of a model's parameters, without autodiff.
+pub(crate) fn plain_device<M: Module>(model: &M) -> Device {
+    model.devices().into_iter().next().unwrap_or_default().inner()
+}

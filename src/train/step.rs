@@ -1,0 +1,109 @@
+//! One optimizer step: micro-batches forward and backward, their gradients summed.
+
+use super::TrainError;
+use super::cache::{Cache, run_plain};
+use crate::backbone::Backbone;
+use crate::error::Error;
+use crate::head::{Loss, TaskHead};
+use crate::model::Model;
+use crate::nn::RandomScope;
+use crate::objective::{Draws, Objective};
+use crate::random::mix;
+use crate::rows::RowsExt;
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::Device;
+
+/// Where a step is in the run, and what its randomness is keyed by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) seed: u64,
+    pub(super) epoch: usize,
+    /// Steps done before this one.
+    pub(super) step: usize,
+}
+
+/// What a step reads: a plain snapshot for the plain stages, the same weights on the autodiff device for the rest.
+#[derive(Debug)]
+pub(super) struct Forward<'a, B: Backbone, H, O: Objective> {
+    pub(super) snapshot: &'a Model<B, H>,
+    pub(super) training: &'a Model<B, H>,
+    pub(super) plain: &'a [bool],
+    pub(super) cache: Option<&'a Cache<B::State>>,
+    pub(super) objective: &'a O,
+    pub(super) examples: &'a [O::Example],
+    pub(super) device: &'a Device,
+}
+
+/// Summed gradients of a step and the loss they belong to: the mean is `loss_sum / weight`.
+pub(super) struct Gradients {
+    pub(super) summed: GradientsParams,
+    pub(super) loss_sum: f64,
+    pub(super) weight: f64,
+}
+
+impl<B, H, O> Forward<'_, B, H, O>
+where
+    B: Backbone,
+    H: TaskHead<B::Features>,
+    O: Objective<Input = B::Input, Targets = H::Targets>,
+{
+    /// Sums the gradients of all micro-batches; nothing is divided yet.
+    pub(super) fn gradients(&self, micro_batches: &[Vec<usize>], place: Place) -> Result<Gradients, Error> {
+        let mut accumulator = GradientsAccumulator::new();
+        let (mut loss_sum, mut weight) = (0.0, 0.0);
+        for (micro, indices) in micro_batches.iter().enumerate() {
+            let key = [place.seed, place.epoch as u64, place.step as u64, micro as u64];
+            let scope = RandomScope::new(mix(&key));
+            let loss = self.loss(indices, place)?;
+            drop(scope);
+            if loss.weight <= 0.0 {
+                continue;
+            }
+            let sum = loss.sum.clone().into_scalar::<f32>() as f64;
+            if !sum.is_finite() {
+                return Err(not_finite(sum / loss.weight, indices, place).into());
+            }
+            loss_sum += sum;
+            weight += loss.weight;
+            let gradients = GradientsParams::from_grads(loss.sum.backward(), self.training);
+            accumulator.accumulate(self.training, gradients);
+        }
+        if weight <= 0.0 {
+            return Err(TrainError::NoWeight { step: place.step + 1, examples: micro_batches.concat() }.into());
+        }
+        Ok(Gradients { summed: accumulator.grads(), loss_sum, weight })
+    }
+
+    fn loss(&self, indices: &[usize], place: Place) -> Result<Loss, Error> {
+        let chosen: Vec<_> = indices.iter().map(|index| &self.examples[*index]).collect();
+        let draws = Draws::new(place.seed, place.epoch as u64, indices);
+        let batch = self.objective.batch(&chosen, &draws, &self.device.clone().inner())?;
+        let state = self.state(batch.input, indices)?;
+        let backbone = &self.training.backbone;
+        let rest = (1..self.plain.len()).filter(|stage| !self.plain[*stage]);
+        let state = rest.fold(state, |state, stage| backbone.stage(stage, state));
+        Ok(self.training.head.loss(backbone.finish(state), batch.targets))
+    }
+
+    /// The state after the plain stages, on the autodiff device.
+    fn state(&self, input: B::Input, indices: &[usize]) -> Result<B::State, Error> {
+        if let Some(state) = self.cache.and_then(|cache| cache.get(indices)) {
+            return Ok(state.lift(self.device));
+        }
+        self.training.backbone.check(&input)?;
+        Ok(match self.plain.first() {
+            Some(true) => run_plain(&self.snapshot.backbone, self.plain, input).lift(self.device),
+            _ => self.training.backbone.embed(input.lift(self.device)),
+        })
+    }
+}
+
+fn not_finite(loss: f64, indices: &[usize], place: Place) -> TrainError {
+    TrainError::LossNotFinite {
+        step: place.step + 1,
+        epoch: place.epoch + 1,
+        good: place.step,
+        loss,
+        examples: indices.to_vec(),
+    }
+}
