@@ -1,3 +1,7 @@
 //! Pretrain a transformer, or load a Hugging Face checkpoint; put a task head on it; freeze what should stay; train the rest; measure; save; serve.
 
+pub mod data;
+mod file;
+pub mod metric;
+pub mod optim;
 pub mod random;

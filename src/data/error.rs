@@ -1,0 +1,175 @@
+//! What can be wrong with data, told so that the reader knows which file, line and column to mend.
+
+use std::path::PathBuf;
+
+/// An error in a data file, in labels, or in a tokenizer. Lines and columns count from 1.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A file could not be read or written.
+    #[error("cannot access `{}`: {source}; check the path and its permissions", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A file holds no row.
+    #[error("`{}` holds no rows; give a file with at least one", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file name ends in something that no reader takes.
+    #[error("cannot tell the format of `{}` from its name; use .jsonl, .json, .csv or .tsv", path.display())]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A line is not in the format of the file.
+    #[error("{}:{line}:{column}: {reason}; mend or remove this line", path.display())]
+    BadLine {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: u64,
+        /// The byte of the line where reading stopped; for a CSV file the field.
+        column: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A value has a type that its column cannot hold.
+    #[error("{}:{line}: column `{column}` holds {found}; it must be {expected}", path.display())]
+    BadValue {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: u64,
+        /// The column's name.
+        column: String,
+        /// What stands there.
+        found: &'static str,
+        /// What should stand there.
+        expected: &'static str,
+    },
+    /// A named column does not exist.
+    #[error(
+        "{}:{line}: no column `{column}`; the columns are {}; name one of them in `Columns`",
+        path.display(), quoted(available)
+    )]
+    MissingColumn {
+        /// The file.
+        path: PathBuf,
+        /// The line (1 for the heading of a CSV file).
+        line: u64,
+        /// The column that was asked for.
+        column: String,
+        /// The columns that exist, in file order.
+        available: Vec<String>,
+    },
+    /// A row has an empty label.
+    #[error(
+        "{}:{line}: the label in column `{column}` is empty; fill it in, or set `Columns::label` to `None`",
+        path.display()
+    )]
+    MissingLabel {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: u64,
+        /// The label column.
+        column: String,
+    },
+    /// An example without a label stands where one is needed.
+    #[error("example {index} has no label; label it or leave it out")]
+    NoLabel {
+        /// The example's place, counted from 0.
+        index: usize,
+    },
+    /// There are no examples at all.
+    #[error("there are no examples; give at least one")]
+    NoExamples,
+    /// A label map would have one class only.
+    #[error("`{label}` is the only label; a classifier needs at least two classes")]
+    OneClass {
+        /// The label.
+        label: String,
+    },
+    /// A list of label names holds a name twice.
+    #[error("label `{label}` is listed twice; list each label once")]
+    DuplicateLabel {
+        /// The label.
+        label: String,
+    },
+    /// A label is not in the label map.
+    #[error("unknown label `{label}`; the nearest of the {known} known labels is `{nearest}`")]
+    UnknownLabel {
+        /// The label that was asked for.
+        label: String,
+        /// The known label with the smallest edit distance.
+        nearest: String,
+        /// How many labels are known.
+        known: usize,
+    },
+    /// A validation share leaves nothing to train on, or nothing to validate on.
+    #[error("a validation share of {share} is outside 0..1; 0.1 sets every tenth example aside")]
+    BadShare {
+        /// The share.
+        share: f64,
+    },
+    /// No class has two examples, so that one side of a split would be empty.
+    #[error("{examples} examples of {classes} classes cannot be split; at least one class needs two examples")]
+    TooFewToSplit {
+        /// How many examples there are.
+        examples: usize,
+        /// How many classes they have.
+        classes: usize,
+    },
+    /// A class has fewer examples than a sample asks for.
+    #[error("label `{label}` has {found} examples, {wanted} were asked for; ask for at most {found} per class")]
+    TooFewToSample {
+        /// The class.
+        label: String,
+        /// How many examples it has.
+        found: usize,
+        /// How many were asked for.
+        wanted: usize,
+    },
+    /// A folder has no tokenizer file.
+    #[error("`{}` holds neither tokenizer.json nor vocab.txt; download one of them with the model", folder.display())]
+    NoTokenizer {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A tokenizer cannot be built, read or written.
+    #[error("tokenizer {origin}: {reason}")]
+    Tokenizer {
+        /// The file it came from, or what it was doing.
+        origin: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A length limit has no room for a text beside the special tokens.
+    #[error("a maximum length of {max_length} leaves no room beside {special} special tokens; use at least {}", special + 1)]
+    NoRoom {
+        /// The limit, in tokens.
+        max_length: usize,
+        /// How many special tokens each row gets.
+        special: usize,
+    },
+    /// A corpus has no word that a vocabulary could be learned from.
+    #[error("the corpus holds no words; give lines of text")]
+    NoWords,
+    /// A vocabulary cannot hold the special tokens and the characters of the corpus.
+    #[error("a vocabulary of {vocab_size} tokens is too small; the characters of this corpus alone need {needed}")]
+    VocabularyTooSmall {
+        /// The size that was asked for.
+        vocab_size: usize,
+        /// The smallest size that works.
+        needed: usize,
+    },
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,25 @@
+//! Files to examples, examples to token ids, and the seeded order in which batches visit them. No tensor appears here.
+//!
+//! The way through: [`read_text`] reads a file, [`Labels`] numbers the classes, [`stratified_split`] sets rows aside,
+//! [`TextTokenizer`] makes token ids, [`BatchOrder`] says which rows make a batch, and [`pad_rows`] pads those rows.
+
+mod bert;
+mod collate;
+mod error;
+mod labels;
+mod nearest;
+mod order;
+mod special;
+mod split;
+mod text;
+mod tokenize;
+mod wordpiece;
+
+pub use collate::{PaddedRows, pad_rows};
+pub use error::DataError;
+pub use labels::Labels;
+pub use order::BatchOrder;
+pub use split::{sample_per_class, stratified_split};
+pub use text::{Columns, TextExample, read_csv, read_jsonl, read_lines, read_text};
+pub use tokenize::{Encodings, TextTokenizer, TokenRow};
+pub use wordpiece::train_wordpiece;

@@ -1,0 +1,335 @@
+//! Text examples from JSONL, CSV and TSV files, and lines from plain text files.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::DataError;
+
+/// One text, with its label where it has one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextExample {
+    /// The text as it stands in the file.
+    pub text: String,
+    /// The name of its class.
+    pub label: Option<String>,
+}
+
+/// The names of the columns (CSV) or keys (JSONL) to read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Columns {
+    /// The column of the text.
+    pub text: String,
+    /// The column of the label; `None` reads no labels.
+    pub label: Option<String>,
+}
+
+impl Default for Columns {
+    /// `text` and `label`.
+    fn default() -> Self {
+        Self { text: "text".into(), label: Some("label".into()) }
+    }
+}
+
+/// Reads examples in the format that the file's name says: `.jsonl` and `.json` (one object a line), `.csv`, or `.tsv`.
+///
+/// # Errors
+/// [`DataError::UnknownFormat`] for another name; otherwise as [`read_jsonl`] and [`read_csv`].
+pub fn read_text(path: impl AsRef<Path>, columns: &Columns) -> Result<Vec<TextExample>, DataError> {
+    let path = path.as_ref();
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    match extension.to_ascii_lowercase().as_str() {
+        "jsonl" | "json" => read_jsonl(path, columns),
+        "csv" => read_csv(path, columns),
+        "tsv" => read_separated(path, columns, b'\t'),
+        _ => Err(DataError::UnknownFormat { path: path.to_owned() }),
+    }
+}
+
+/// Reads one JSON object a line; blank lines are skipped. Labels may be strings, whole numbers or booleans.
+///
+/// # Errors
+/// Errors name the file, the line and the column or key; a file without rows is [`DataError::Empty`].
+pub fn read_jsonl(path: impl AsRef<Path>, columns: &Columns) -> Result<Vec<TextExample>, DataError> {
+    let path = path.as_ref();
+    let mut examples = Vec::new();
+    for (line, text) in lines(path, &read_bytes(path)?)? {
+        examples.push(json_example(At { path, line }, text, columns)?);
+    }
+    if examples.is_empty() { Err(DataError::Empty { path: path.to_owned() }) } else { Ok(examples) }
+}
+
+/// Reads a comma-separated file whose first line names the columns (RFC 4180: fields may be quoted and hold line breaks).
+///
+/// # Errors
+/// Errors name the file, the line and the column; a file without rows is [`DataError::Empty`].
+pub fn read_csv(path: impl AsRef<Path>, columns: &Columns) -> Result<Vec<TextExample>, DataError> {
+    read_separated(path.as_ref(), columns, b',')
+}
+
+/// Reads a plain text file: its lines, trimmed, without the blank ones.
+///
+/// # Errors
+/// [`DataError::BadLine`] for a line that is not UTF-8, [`DataError::Empty`] where no line is left.
+pub fn read_lines(path: impl AsRef<Path>) -> Result<Vec<String>, DataError> {
+    let path = path.as_ref();
+    let bytes = read_bytes(path)?;
+    let lines: Vec<String> = lines(path, &bytes)?.into_iter().map(|(_, line)| line.trim().to_owned()).collect();
+    if lines.is_empty() { Err(DataError::Empty { path: path.to_owned() }) } else { Ok(lines) }
+}
+
+/// A place in a file, for errors.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    path: &'a Path,
+    line: u64,
+}
+
+impl At<'_> {
+    fn bad_line(self, column: usize, reason: impl Into<String>) -> DataError {
+        DataError::BadLine { path: self.path.to_owned(), line: self.line, column, reason: reason.into() }
+    }
+
+    fn bad_value(self, column: &str, found: &'static str, expected: &'static str) -> DataError {
+        DataError::BadValue { path: self.path.to_owned(), line: self.line, column: column.to_owned(), found, expected }
+    }
+
+    fn missing_column(self, column: &str, available: Vec<String>) -> DataError {
+        DataError::MissingColumn { path: self.path.to_owned(), line: self.line, column: column.to_owned(), available }
+    }
+
+    fn missing_label(self, column: &str) -> DataError {
+        DataError::MissingLabel { path: self.path.to_owned(), line: self.line, column: column.to_owned() }
+    }
+}
+
+/// The bytes of a file, without a byte order mark.
+fn read_bytes(path: &Path) -> Result<Vec<u8>, DataError> {
+    let mut bytes = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+    if bytes.starts_with(b"\xEF\xBB\xBF") {
+        bytes.drain(..3);
+    }
+    Ok(bytes)
+}
+
+/// The lines that are not blank, each with its number.
+fn lines<'a>(path: &Path, bytes: &'a [u8]) -> Result<Vec<(u64, &'a str)>, DataError> {
+    let mut lines = Vec::new();
+    for (line, bytes) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| At { path, line }.bad_line(error.valid_up_to() + 1, "not valid UTF-8"))?;
+        if !text.trim().is_empty() {
+            lines.push((line, text));
+        }
+    }
+    Ok(lines)
+}
+
+fn json_example(at: At<'_>, line: &str, columns: &Columns) -> Result<TextExample, DataError> {
+    let value = serde_json::from_str(line).map_err(|error| at.bad_line(error.column(), json_reason(line, &error)))?;
+    let Value::Object(row) = value else {
+        return Err(at.bad_line(1, format!("{} where one JSON object a line is expected", kind(&value))));
+    };
+    let Value::String(text) = json_column(at, &row, &columns.text)? else {
+        return Err(at.bad_value(&columns.text, kind(&row[&columns.text]), "a string"));
+    };
+    let label = match &columns.label {
+        Some(name) => Some(json_label(at, json_column(at, &row, name)?, name)?),
+        None => None,
+    };
+    Ok(TextExample { text: text.clone(), label })
+}
+
+/// Serde's message without its "at line 1 column 7": the line is always 1 there.
+fn json_reason(line: &str, error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let message = message.split(" at line ").next().unwrap_or_default();
+    let hint =
+        if line.trim_start().starts_with('[') { " (a JSON array must be rewritten as one object a line)" } else { "" };
+    format!("not valid JSON: {message}{hint}")
+}
+
+fn json_column<'a>(at: At<'_>, row: &'a Map<String, Value>, name: &str) -> Result<&'a Value, DataError> {
+    row.get(name).ok_or_else(|| at.missing_column(name, row.keys().cloned().collect()))
+}
+
+fn json_label(at: At<'_>, value: &Value, column: &str) -> Result<String, DataError> {
+    match value {
+        Value::String(label) if !label.is_empty() => Ok(label.clone()),
+        Value::Bool(label) => Ok(label.to_string()),
+        Value::Number(label) if label.is_i64() || label.is_u64() => Ok(label.to_string()),
+        Value::Null | Value::String(_) => Err(at.missing_label(column)),
+        other => Err(at.bad_value(column, kind(other), "a string, a whole number or a boolean")),
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(number) if number.is_f64() => "a fraction",
+        Value::Number(_) => "a whole number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn read_separated(path: &Path, columns: &Columns, separator: u8) -> Result<Vec<TextExample>, DataError> {
+    let bytes = read_bytes(path)?;
+    let mut reader = csv::ReaderBuilder::new().delimiter(separator).from_reader(bytes.as_slice());
+    let names = reader.headers().map_err(|error| csv_error(path, &bytes, &error))?.clone();
+    let place = |column: &str| {
+        let available = || names.iter().map(str::to_owned).collect();
+        let found = names.iter().position(|name| name == column);
+        found.ok_or_else(|| At { path, line: 1 }.missing_column(column, available()))
+    };
+    if names.is_empty() {
+        return Err(DataError::Empty { path: path.to_owned() });
+    }
+    let text = place(&columns.text)?;
+    let label = columns.label.as_deref().map(|name| Ok((name, place(name)?))).transpose()?;
+    let mut examples = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(|error| csv_error(path, &bytes, &error))?;
+        let label = match label.map(|(name, place)| (name, record.get(place).unwrap_or_default())) {
+            Some((name, "")) => {
+                return Err(At { path, line: line_at(&bytes, record.position()) }.missing_label(name));
+            }
+            found => found.map(|(_, label)| label.to_owned()),
+        };
+        examples.push(TextExample { text: record.get(text).unwrap_or_default().to_owned(), label });
+    }
+    if examples.is_empty() { Err(DataError::Empty { path: path.to_owned() }) } else { Ok(examples) }
+}
+
+/// The line on which a record starts. A position counts from before the line breaks and blank lines above its record, so
+/// that its own line number is too small in files with CRLF.
+fn line_at(bytes: &[u8], position: Option<&csv::Position>) -> u64 {
+    let start = position.map_or(0, |position| position.byte() as usize).min(bytes.len());
+    let breaks = bytes[start..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    1 + bytes[..start + breaks].iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+fn csv_error(path: &Path, bytes: &[u8], error: &csv::Error) -> DataError {
+    let at = At { path, line: line_at(bytes, error.position()) };
+    match error.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            let column = (*len).min(*expected_len) as usize + 1;
+            at.bad_line(column, format!("{len} fields where the heading has {expected_len}"))
+        }
+        csv::ErrorKind::Utf8 { err, .. } => at.bad_line(err.field() + 1, "not valid UTF-8"),
+        _ => at.bad_line(1, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, content: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        (folder, path)
+    }
+
+    fn read(name: &str, content: &[u8]) -> Result<Vec<TextExample>, DataError> {
+        let (_folder, path) = file(name, content);
+        read_text(path, &Columns::default())
+    }
+
+    /// The message without the folder, which differs from run to run.
+    fn message(name: &str, content: &[u8]) -> String {
+        let text = read(name, content).unwrap_err().to_string();
+        text.split(name).skip(1).collect::<Vec<_>>().join(name)
+    }
+
+    fn pairs(examples: &[TextExample]) -> Vec<(&str, &str)> {
+        examples.iter().map(|example| (example.text.as_str(), example.label.as_deref().unwrap_or("-"))).collect()
+    }
+
+    #[test]
+    fn jsonl_reads_every_kind_of_label() {
+        let content = "\u{feff}{\"text\": \"a\", \"label\": \"x\"}\r\n\n  \n{\"label\": 3, \"text\": \"b\", \"more\": []}\n\
+                       {\"text\": \"c\", \"label\": true}";
+        for name in ["data.jsonl", "data.json", "data.JSONL"] {
+            assert_eq!(pairs(&read(name, content.as_bytes()).unwrap()), [("a", "x"), ("b", "3"), ("c", "true")]);
+        }
+    }
+
+    #[test]
+    fn jsonl_errors_name_line_and_column() {
+        let good = "{\"text\": \"a\", \"label\": \"x\"}\n\n";
+        let case = |line: &str| message("d.jsonl", format!("{good}{line}\n").as_bytes());
+        assert_eq!(case("{\"text\": 1, \"label\": 2}"), ":3: column `text` holds a whole number; it must be a string");
+        assert_eq!(
+            case("{\"text\": \"a\", \"label\": 0.5}"),
+            ":3: column `label` holds a fraction; it must be a string, a whole number or a boolean"
+        );
+        assert!(case("{\"text\": \"a\", \"label\": null}").starts_with(":3: the label in column `label` is empty"));
+        assert!(case("{\"text\": \"a\", \"label\": \"\"}").starts_with(":3: the label in column `label` is empty"));
+        assert!(case("{\"text\": \"a\", \"y\": 1}").starts_with(":3: no column `label`; the columns are `text`, `y`"));
+        assert!(case("{\"sentence\": \"a\"}").starts_with(":3: no column `text`; the columns are `sentence`"));
+        assert!(
+            case("{\"text\" \"a\"}").starts_with(":3:9: not valid JSON: expected `:`"),
+            "{}",
+            case("{\"text\" \"a\"}")
+        );
+        assert!(case("[").contains("rewritten as one object a line"));
+        assert!(case("[1]").starts_with(":3:1: a list where one JSON object a line"));
+        let bytes = [good.as_bytes(), b"{\"text\": \"\xff\"}\n"].concat();
+        assert!(message("d.jsonl", &bytes).starts_with(":3:11: not valid UTF-8"), "{}", message("d.jsonl", &bytes));
+    }
+
+    #[test]
+    fn labels_are_read_only_where_asked() {
+        let (_folder, path) = file("d.jsonl", b"{\"body\": \"a\", \"label\": [1]}");
+        let columns = Columns { text: "body".into(), label: None };
+        assert_eq!(read_jsonl(&path, &columns).unwrap(), [TextExample { text: "a".into(), label: None }]);
+        let (_folder, path) = file("d.csv", b"body\na\n");
+        assert_eq!(read_csv(&path, &columns).unwrap(), [TextExample { text: "a".into(), label: None }]);
+    }
+
+    #[test]
+    fn csv_and_tsv_read_quotes_and_line_breaks() {
+        let csv = "\u{feff}label,text\r\nx,\"one, \"\"two\"\"\nthree\"\r\ny,four\r\n";
+        assert_eq!(pairs(&read("d.csv", csv.as_bytes()).unwrap()), [("one, \"two\"\nthree", "x"), ("four", "y")]);
+        assert_eq!(pairs(&read("d.tsv", b"text\tid\tlabel\na, b\t1\tx\n").unwrap()), [("a, b", "x")]);
+    }
+
+    #[test]
+    fn csv_errors_name_line_and_column() {
+        assert!(message("d.csv", b"text,label\na,x\nb\n").starts_with(":3:2: 1 fields where the heading has 2"));
+        assert!(message("d.csv", b"text,label\r\n\r\na,x\r\nb\r\n").starts_with(":4:2: 1 fields"), "CRLF");
+        assert!(message("d.csv", b"text,label\n\n\"a\n\",x\n\nb,\n").starts_with(":6: the label"), "blank lines");
+        assert!(message("d.csv", b"text,label\r\na,x\r\nb,\r\n").starts_with(":3: the label"), "CRLF label");
+        assert!(message("d.csv", b"text,label\na,\n").starts_with(":2: the label in column `label` is empty"));
+        assert!(
+            message("d.csv", b"text,klass\na,x\n")
+                .starts_with(":1: no column `label`; the columns are `text`, `klass`")
+        );
+        assert!(message("d.csv", b"text,label\na,x\nb,\xff\n").starts_with(":3:2: not valid UTF-8"));
+    }
+
+    #[test]
+    fn empty_and_unknown_files_are_errors() {
+        for (name, content) in
+            [("d.jsonl", "\n \n"), ("d.csv", ""), ("d.csv", "text,label\n"), ("d.tsv", "text\tlabel")]
+        {
+            assert!(matches!(read(name, content.as_bytes()), Err(DataError::Empty { .. })), "{name} {content:?}");
+        }
+        assert!(matches!(read("d.parquet", b"x"), Err(DataError::UnknownFormat { .. })));
+        assert!(matches!(read_lines("/no/such/file"), Err(DataError::Io { .. })));
+    }
+
+    #[test]
+    fn lines_are_trimmed() {
+        let (_folder, path) = file("d.txt", "\u{feff} one \r\n\n\t\ntwo".as_bytes());
+        assert_eq!(read_lines(&path).unwrap(), ["one", "two"]);
+        let (_folder, path) = file("d.txt", b" \n");
+        assert!(matches!(read_lines(&path), Err(DataError::Empty { .. })));
+    }
+}
