@@ -275,12 +275,7 @@ impl RowsVisitor for Decoder<'_> {
 }
 
 /// Stacks row parts into `[rows, ..]`, zero-padded on axis 1 where `padded`.
-fn join(
-    parts: &[&(Vec<usize>, Vec<u8>)],
-    padded: bool,
-    dtype: burn::tensor::DType,
-    rank: usize,
-) -> Option<TensorData> {
+fn join(parts: &[&(Vec<usize>, Vec<u8>)], padded: bool, dtype: burn::tensor::DType, rank: usize) -> Option<TensorData> {
     let mut shape = parts.first()?.0.clone();
     if padded && !shape.is_empty() {
         shape[0] = parts.iter().filter_map(|(shape, _)| shape.first()).max().copied()?;

@@ -125,7 +125,8 @@ impl Embeddings {
     fn forward(&self, ids: Tensor<2, Int>, type_ids: Tensor<2, Int>) -> Tensor<3> {
         let [_, seq] = ids.dims();
         let positions = Tensor::<1, Int>::arange(0..seq as i64, &ids.device()).unsqueeze();
-        let sum = self.word_embeddings.forward(ids) + self.token_type_embeddings.forward(type_ids)
+        let sum = self.word_embeddings.forward(ids)
+            + self.token_type_embeddings.forward(type_ids)
             + self.position_embeddings.forward(positions);
         self.dropout.forward(self.norm.forward(sum))
     }

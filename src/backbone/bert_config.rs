@@ -96,7 +96,6 @@ fn default_epsilon() -> f64 {
     1e-12
 }
 
-
 impl BertConfig {
     /// Says whether a network of this configuration can be built here and computes what Transformers computes.
     ///
@@ -124,7 +123,12 @@ impl BertConfig {
             ensure((0.0..1.0).contains(&prob), field, prob, "a probability from 0 to below 1")?;
         }
         ensure(self.layer_norm_eps > 0.0, "layer_norm_eps", self.layer_norm_eps, "a number above 0")?;
-        ensure(self.pad_token_id.is_none_or(|id| id < self.vocab_size), "pad_token_id", "beyond vocab_size", "an id of the vocabulary")?;
+        ensure(
+            self.pad_token_id.is_none_or(|id| id < self.vocab_size),
+            "pad_token_id",
+            "beyond vocab_size",
+            "an id of the vocabulary",
+        )?;
         self.check_extra()
     }
 

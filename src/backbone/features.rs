@@ -47,10 +47,7 @@ pub trait Pooled {
 }
 
 /// Features with one vector per token or patch.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` has no token axis",
-    note = "this head reads `[batch, seq, hidden]`"
-)]
+#[diagnostic::on_unimplemented(message = "`{Self}` has no token axis", note = "this head reads `[batch, seq, hidden]`")]
 pub trait Tokens {
     /// `[batch, seq, hidden]`.
     fn hidden(&self) -> Tensor<3>;
@@ -69,7 +66,10 @@ pub trait Tied {
 }
 
 /// Features with feature maps, finest first.
-#[diagnostic::on_unimplemented(message = "`{Self}` has no feature maps", note = "this head reads `[batch, channels, height, width]`")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no feature maps",
+    note = "this head reads `[batch, channels, height, width]`"
+)]
 pub trait Maps {
     /// Each `[batch, channels, height, width]`.
     fn maps(&self) -> &[Tensor<4>];

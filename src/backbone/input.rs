@@ -26,9 +26,7 @@ pub enum InputError {
         max: usize,
     },
     /// An id beyond its table.
-    #[error(
-        "{kind} id {id} is outside the network's table of {entries}; the tokenizer belongs to another checkpoint"
-    )]
+    #[error("{kind} id {id} is outside the network's table of {entries}; the tokenizer belongs to another checkpoint")]
     IdOutOfRange {
         /// `token` or `segment`.
         kind: &'static str,

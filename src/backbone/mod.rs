@@ -2,14 +2,14 @@
 
 mod bert;
 mod bert_config;
-mod input;
 mod features;
+mod input;
 mod stages;
 
 pub use bert::{Bert, BertState};
 pub use bert_config::{Activation, BertConfig};
-pub use input::{InputError, TextInput};
 pub use features::{Maps, Pooled, Pooling, TextFeatures, Tied, Tokens};
+pub use input::{InputError, TextInput};
 pub use stages::{Stage, Stages};
 
 use crate::rows::Rows;

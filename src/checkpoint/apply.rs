@@ -69,10 +69,10 @@ impl Matching<'_> {
     fn sort_the_rest(&mut self, map: &KeyMap, used: &BTreeSet<String>) -> Result<(), CheckpointError> {
         let mut unknown = vec![];
         for (key, file_key) in self.keys.iter().filter(|(key, _)| !used.contains(*key)) {
-            match (map.ignored(key), map.to_path(key)) {
+            match (map.ignored(key), map.to_paths(key).is_empty()) {
                 (Some(_), _) => self.report.ignored.push(file_key.clone()),
-                (None, Some(_)) => self.report.unused.push(file_key.clone()),
-                (None, None) => unknown.push(file_key.clone()),
+                (None, false) => self.report.unused.push(file_key.clone()),
+                (None, true) => unknown.push(file_key.clone()),
             }
         }
         match unknown.is_empty() {
@@ -103,10 +103,12 @@ struct Setter {
 impl ModuleMapper for Setter {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(values) = self.values.remove(&param.id.val()) else { return param };
-        let (shape, device) = (param.lazy_shape(), param.lazy_device());
-        let tensor = Tensor::from_data(TensorData::new(values, shape), &device);
-        // A new parameter under the old id: mapping the old one would initialise what is replaced.
-        Param::initialized(param.id, tensor).set_require_grad(param.is_require_grad_setting())
+        let tensor = Tensor::from_data(TensorData::new(values, param.lazy_shape()), &param.lazy_device());
+        match param.is_initialized() {
+            true => param.map(|_| tensor),
+            // Mapping a parameter that has no value yet would first make the one that is replaced.
+            false => Param::initialized(param.id, tensor).set_require_grad(true),
+        }
     }
 }
 

@@ -149,6 +149,26 @@ pub enum DataError {
         /// What is wrong.
         reason: String,
     },
+    /// A tokenizer lacks a special token.
+    #[error("the tokenizer has no {kind} token; add one (usually `{usual}`) to it or to special_tokens_map.json")]
+    NoSpecialToken {
+        /// What it is for.
+        kind: &'static str,
+        /// Its usual name.
+        usual: &'static str,
+    },
+    /// A masking probability that is none.
+    #[error("a masking probability of {probability} is outside 0..=1 or 0; 0.15 is usual")]
+    BadMasking {
+        /// The probability.
+        probability: f64,
+    },
+    /// A batch holds special tokens only.
+    #[error("none of the {rows} rows of a batch has a token that could be masked; leave empty texts out")]
+    NothingToMask {
+        /// Rows of the batch.
+        rows: usize,
+    },
     /// A length limit has no room for a text beside the special tokens.
     #[error("a maximum length of {max_length} leaves no room beside {special} special tokens; use at least {}", special + 1)]
     NoRoom {

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::nearest::nearest;
 use super::{DataError, TextExample};
+use crate::nearest::nearest;
 
 /// Label names in a stable order; a name's place is its class index. Stored as the list of names.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -7,7 +7,6 @@ mod bert;
 mod collate;
 mod error;
 mod labels;
-mod nearest;
 mod order;
 mod special;
 mod split;

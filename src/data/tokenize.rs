@@ -24,6 +24,8 @@ pub struct TokenRow {
     pub special: Vec<bool>,
     /// The word that the token is part of, counted within its text; `None` for special tokens.
     pub word_ids: Vec<Option<u32>>,
+    /// Whether the text was longer, so that its end is missing.
+    pub truncated: bool,
 }
 
 impl TokenRow {
@@ -45,6 +47,7 @@ impl From<Encoding> for TokenRow {
             type_ids: encoding.get_type_ids().to_vec(),
             special: encoding.get_special_tokens_mask().iter().map(|mask| *mask != 0).collect(),
             word_ids: encoding.get_word_ids().to_vec(),
+            truncated: false,
         }
     }
 }
@@ -156,7 +159,8 @@ impl TextTokenizer {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), DataError> {
         let path = path.as_ref();
         let json = self.to_json()?;
-        write_atomically(path, json.as_bytes()).map_err(|source| DataError::Io { path: path.to_owned(), source })
+        write_atomically(path, |file| file.write_all(json.as_bytes()))
+            .map_err(|source| DataError::Io { path: path.to_owned(), source })
     }
 
     /// One more than the largest token id: the rows that an embedding table needs.
@@ -182,6 +186,28 @@ impl TextTokenizer {
     /// The id that hides a token in masked language modelling.
     pub fn mask_id(&self) -> Option<u32> {
         self.special.mask
+    }
+
+    /// The id that fills short rows, where one is needed.
+    ///
+    /// # Errors
+    /// [`DataError::NoSpecialToken`].
+    pub fn require_pad_id(&self) -> Result<u32, DataError> {
+        self.special.pad.ok_or(DataError::NoSpecialToken { kind: "padding", usual: "[PAD]" })
+    }
+
+    /// The id that hides a token, where one is needed.
+    ///
+    /// # Errors
+    /// [`DataError::NoSpecialToken`].
+    pub fn require_mask_id(&self) -> Result<u32, DataError> {
+        self.special.mask.ok_or(DataError::NoSpecialToken { kind: "mask", usual: "[MASK]" })
+    }
+
+    /// The ids of all special tokens that it has.
+    pub fn special_ids(&self) -> Vec<u32> {
+        let SpecialIds { pad, mask, cls, sep, unk } = self.special;
+        [pad, mask, cls, sep, unk].into_iter().flatten().collect()
     }
 
     /// The id that starts a row.
@@ -214,8 +240,9 @@ impl TextTokenizer {
             Some(second) => self.inner.encode((first, second), true)?,
         };
         let length = whole.get_ids().len();
-        let row = if length > limit.whole { self.cut(first, second, limit.texts)? } else { whole };
-        Ok((row.into(), length))
+        let truncated = length > limit.whole;
+        let row = if truncated { self.cut(first, second, limit.texts)? } else { whole };
+        Ok((TokenRow { truncated, ..row.into() }, length))
     }
 
     /// Encodes with no more than `texts` tokens between the special tokens.
@@ -256,7 +283,7 @@ fn collect(
 ) -> Result<Encodings, DataError> {
     let rows: tokenizers::Result<Vec<(TokenRow, usize)>> = rows.collect();
     let rows = rows.map_err(|error| failed("encoding", &error))?;
-    let truncated = rows.iter().filter(|(row, length)| row.len() < *length).count();
+    let truncated = rows.iter().filter(|(row, _)| row.truncated).count();
     let longest = rows.iter().map(|(_, length)| *length).max().unwrap_or(0);
     Ok(Encodings { rows: rows.into_iter().map(|(row, _)| row).collect(), truncated, longest })
 }

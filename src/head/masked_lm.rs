@@ -87,6 +87,8 @@ impl<F: Tokens + Tied> TaskHead<F> for MaskedLm {
         let logits = self.masked_logits(&features, targets.at);
         let loss = cross_entropy(logits.clone(), targets.tokens.clone());
         scores.add_loss(loss.sum.into_scalar::<f32>() as f64, loss.weight);
-        scores.add_classes(&argmax(logits), &indices(targets.tokens));
+        let (predicted, actual) = (argmax(logits), indices(targets.tokens));
+        let right = predicted.iter().zip(&actual).filter(|(predicted, actual)| predicted == actual).count();
+        scores.add_hits(right, actual.len());
     }
 }

@@ -1,4 +1,4 @@
-use super::ClassCounts;
+use super::{ClassCounts, MetricError};
 use serde::{Deserialize, Serialize};
 
 /// What an evaluation saw so far: heads add to it batch by batch, and the figures are taken over the whole set.
@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 pub struct Scores {
     loss_sum: f64,
     weight: f64,
+    right: usize,
+    counted: usize,
     predicted: Vec<usize>,
     actual: Vec<usize>,
 }
@@ -17,10 +19,27 @@ impl Scores {
         self.weight += weight;
     }
 
+    /// Adds how many of `total` predictions are right, for heads with too many classes to tell apart (tokens).
+    pub fn add_hits(&mut self, right: usize, total: usize) {
+        self.right += right;
+        self.counted += total;
+    }
+
     /// Adds predicted classes and the true ones, in the same order.
     pub fn add_classes(&mut self, predicted: &[usize], actual: &[usize]) {
-        self.predicted.extend_from_slice(predicted);
-        self.actual.extend_from_slice(actual);
+        let pairs = || predicted.iter().copied().zip(actual.iter().copied());
+        self.add_hits(pairs().filter(|(predicted, actual)| predicted == actual).count(), pairs().count());
+        let (predicted, actual): (Vec<_>, Vec<_>) = pairs().unzip();
+        self.predicted.extend(predicted);
+        self.actual.extend(actual);
+    }
+
+    /// The confusion matrix over `classes` classes, with all that follows from it.
+    ///
+    /// # Errors
+    /// [`MetricError::ClassOutOfRange`] for a class that is not below `classes`.
+    pub fn class_counts(&self, classes: usize) -> Result<ClassCounts, MetricError> {
+        ClassCounts::from_indices(&self.predicted, &self.actual, classes)
     }
 
     /// The predicted class of every row so far.
@@ -35,11 +54,12 @@ impl Scores {
 
     /// The figures over everything added.
     pub fn summary(&self) -> Summary {
-        let counts = (!self.actual.is_empty()).then(|| ClassCounts::new(&self.predicted, &self.actual));
+        let classes = self.predicted.iter().chain(&self.actual).max().map(|class| class + 1);
+        let counts = classes.and_then(|classes| self.class_counts(classes).ok());
         Summary {
             loss: self.loss_sum / self.weight,
-            accuracy: counts.as_ref().map(ClassCounts::accuracy),
-            macro_f1: counts.as_ref().map(ClassCounts::macro_f1),
+            accuracy: (self.counted > 0).then(|| self.right as f64 / self.counted as f64),
+            macro_f1: counts.map(|counts| counts.macro_average().f1),
         }
     }
 }
@@ -49,7 +69,7 @@ impl Scores {
 pub struct Summary {
     /// Mean loss per unit of weight (row, masked token).
     pub loss: f64,
-    /// Share of right classes; `None` for heads without classes.
+    /// Share of right predictions; `None` for heads without classes.
     pub accuracy: Option<f64>,
     /// Unweighted mean of the classes' F1; `None` for heads without classes.
     pub macro_f1: Option<f64>,

@@ -13,7 +13,11 @@ impl Embedding {
     /// A table with the given weight, `[entries, hidden]`. A lookup of `padding_idx` adds nothing to the gradient of its
     /// row, as in `torch.nn.Embedding`.
     pub fn new(weight: Tensor<2>, padding_idx: Option<usize>) -> Self {
-        Self { weight: Param::from_tensor(weight), padding_idx }
+        Self::from_param(Param::from_tensor(weight), padding_idx)
+    }
+
+    pub(super) fn from_param(weight: Param<Tensor<2>>, padding_idx: Option<usize>) -> Self {
+        Self { weight, padding_idx }
     }
 
     /// `[batch, seq]` to `[batch, seq, hidden]`.

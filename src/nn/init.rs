@@ -1,15 +1,17 @@
 use super::{Embedding, Linear};
-use crate::random::stream;
-use burn::module::Param;
-use burn::tensor::{Device, Tensor, TensorData};
+use crate::random::{mix, stream};
+use burn::module::{Param, ParamId};
+use burn::tensor::{Device, Shape, Tensor, TensorData};
 use rand::{Rng, rngs::ChaCha8Rng};
 
 /// Makes fresh layers from a seed: weights normal with mean 0 and the given deviation, biases 0, as BERT initialises.
 ///
-/// The values depend on the seed and the order of calls only, not on the device or the process.
+/// The values depend on the seed and the order of calls only, not on the device or the process. They are made when they
+/// are first read, so that a layer that is loaded from a file never makes them.
 #[derive(Debug)]
 pub struct Init {
-    rng: ChaCha8Rng,
+    seed: u64,
+    made: u64,
     deviation: f64,
     device: Device,
 }
@@ -17,7 +19,7 @@ pub struct Init {
 impl Init {
     /// Layers on `device`, with weights of standard deviation `deviation` (BERT's `initializer_range`, 0.02).
     pub fn new(seed: u64, deviation: f64, device: &Device) -> Self {
-        Self { rng: stream(&[seed, 0x1217]), deviation, device: device.clone() }
+        Self { seed, made: 0, deviation, device: device.clone() }
     }
 
     /// The device that layers are made on.
@@ -27,35 +29,49 @@ impl Init {
 
     /// A linear layer with bias.
     pub fn linear(&mut self, input: usize, output: usize) -> Linear {
-        let weight = Param::from_tensor(self.normal([input, output]));
         let bias = Some(Param::from_tensor(Tensor::zeros([output], &self.device)));
-        Linear { weight, bias }
+        Linear { weight: self.parameter([input, output], None), bias }
     }
 
     /// A table of `entries` vectors; the row `padding_idx`, if any, is 0.
     pub fn embedding(&mut self, entries: usize, hidden: usize, padding_idx: Option<usize>) -> Embedding {
-        let mut values = self.values(entries * hidden);
-        if let Some(row) = padding_idx.filter(|row| *row < entries) {
-            values[row * hidden..(row + 1) * hidden].fill(0.0);
-        }
-        let weight = Tensor::from_data(TensorData::new(values, [entries, hidden]), &self.device);
-        Embedding::new(weight, padding_idx)
+        Embedding::from_param(self.parameter([entries, hidden], padding_idx), padding_idx)
     }
 
-    /// A tensor of normal values.
+    /// A tensor of normal values, made at once.
     pub fn normal<const D: usize>(&mut self, shape: [usize; D]) -> Tensor<D> {
-        let values = self.values(shape.iter().product());
+        let values = normal(self.next(), shape.iter().product(), self.deviation);
         Tensor::from_data(TensorData::new(values, shape), &self.device)
     }
 
-    fn values(&mut self, len: usize) -> Vec<f32> {
-        (0..len).map(|_| (self.standard_normal() * self.deviation) as f32).collect()
+    fn next(&mut self) -> u64 {
+        self.made += 1;
+        mix(&[self.seed, self.made])
     }
 
-    /// Box and Muller's method, one value of the pair.
-    fn standard_normal(&mut self) -> f64 {
-        let unit = |bits: u64| ((bits >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
-        let (radius, angle) = (unit(self.rng.next_u64()), unit(self.rng.next_u64()));
-        (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
+    fn parameter(&mut self, shape: [usize; 2], zero_row: Option<usize>) -> Param<Tensor<2>> {
+        let (seed, deviation) = (self.next(), self.deviation);
+        let make = move |device: &Device, require_grad: bool| {
+            let [rows, width] = shape;
+            let mut values = normal(seed, rows * width, deviation);
+            if let Some(row) = zero_row.filter(|row| *row < rows) {
+                values[row * width..(row + 1) * width].fill(0.0);
+            }
+            Tensor::from_data(TensorData::new(values, shape), device).set_require_grad(require_grad)
+        };
+        Param::uninitialized(ParamId::new(), make, self.device.clone(), true, Shape::from(shape))
     }
+}
+
+/// Normal values with mean 0, by Box and Muller's method.
+fn normal(seed: u64, len: usize, deviation: f64) -> Vec<f32> {
+    let mut rng = stream(&[seed]);
+    let unit = |rng: &mut ChaCha8Rng| ((rng.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+    let mut values = Vec::with_capacity(len + 1);
+    while values.len() < len {
+        let (radius, angle) = ((-2.0 * unit(&mut rng).ln()).sqrt(), std::f64::consts::TAU * unit(&mut rng));
+        values.extend([radius * angle.cos(), radius * angle.sin()].map(|value| (value * deviation) as f32));
+    }
+    values.truncate(len);
+    values
 }

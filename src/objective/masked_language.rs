@@ -1,5 +1,4 @@
-use super::classification::text_input;
-use super::{Batch, Draws, Objective};
+use super::{Batch, Draws, Objective, text_input};
 use crate::backbone::TextInput;
 use crate::data::{DataError, TextTokenizer, TokenRow, pad_rows};
 use crate::head::MaskedTargets;
@@ -50,8 +49,7 @@ impl MaskedLanguage {
     /// Masks a row in place; gives the chosen places and the ids that stood there.
     fn mask(&self, row: &mut TokenRow, mut rng: ChaCha8Rng) -> Vec<(usize, u32)> {
         let units = self.units(row);
-        let mut chosen: Vec<&Vec<usize>> =
-            units.iter().filter(|_| rng.random_bool(self.masking.probability)).collect();
+        let mut chosen: Vec<&Vec<usize>> = units.iter().filter(|_| rng.random_bool(self.masking.probability)).collect();
         if chosen.is_empty() && !units.is_empty() {
             chosen.push(&units[rng.random_range(0..units.len())]);
         }

@@ -4,6 +4,7 @@
 mod classification;
 mod masked_language;
 
+pub(crate) use classification::text_input;
 pub use classification::{LabelledRow, TextClassification};
 pub use masked_language::{MaskedLanguage, Masking};
 

@@ -1,5 +1,9 @@
-//! What an optimizer step is made of.
+//! What an optimizer step is made of: the schedule, the gradients' norm, the update.
 
+mod adamw;
+mod gradients;
 mod schedule;
 
+pub use adamw::{AdamW, Optimizer, Update};
+pub use gradients::{GradientNorms, clip_factor};
 pub use schedule::{Schedule, ScheduleError, Warmup};

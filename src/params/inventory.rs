@@ -1,4 +1,5 @@
-use crate::backbone::{Backbone, Stages};
+use super::is_container;
+use crate::backbone::{Backbone, Stage, Stages};
 use crate::model::Model;
 use burn::module::{Flag, Module, ModuleDisplay, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Bool, Int, Tensor};
@@ -47,6 +48,10 @@ pub struct Entry {
     pub kind: Kind,
     /// The first stage that owns it; `None` for the head.
     pub stage: Option<usize>,
+    /// Whether it is a linear layer's weight, `[in, out]` here and `[out, in]` in files.
+    pub is_linear: bool,
+    /// Whether it holds floats, and so is stored in checkpoints.
+    pub is_float: bool,
 }
 
 impl Entry {
@@ -134,7 +139,7 @@ impl Inventory {
     }
 
     /// The paths of what can train.
-    pub fn trainable_paths(&self) -> impl Iterator<Item = &str> {
+    pub fn trainable_paths(&self) -> impl Iterator<Item = &str> + Clone {
         self.entries.iter().filter(|entry| entry.kind.is_trainable()).map(|entry| entry.path.as_str())
     }
 
@@ -165,7 +170,7 @@ fn assign(entries: &mut [Entry], stages: &Stages) -> Result<Vec<Vec<usize>>, Inv
     let mut owned = vec![vec![]; stages.len()];
     for (index, entry) in entries.iter_mut().enumerate() {
         let Some(path) = entry.path.strip_prefix("backbone.") else { continue };
-        let owners = |stage: &&(usize, &crate::backbone::Stage)| stage.1.owns.iter().any(|own| is_under(path, own));
+        let owners = |stage: &&(usize, &Stage)| stage.1.owns.iter().any(|own| is_under(path, own));
         let all: Vec<_> = stages.iter().enumerate().collect();
         let owners: Vec<usize> = all.iter().filter(owners).map(|(stage, _)| *stage).collect();
         entry.stage = owners.first().copied();
@@ -202,8 +207,11 @@ struct Lister {
 }
 
 impl Lister {
-    fn put(&mut self, id: ParamId, shape: Vec<usize>, kind: Kind) {
-        self.entries.push(Entry { id: id.val(), path: self.path.join("."), shape, kind, stage: None });
+    fn put(&mut self, id: ParamId, shape: Vec<usize>, kind: Kind, is_float: bool) {
+        let in_linear = self.containers.last().is_some_and(|container| container == "Linear");
+        let path = self.path.join(".");
+        let is_linear = in_linear && shape.len() == 2 && path.ends_with("weight");
+        self.entries.push(Entry { id: id.val(), path, shape, kind, stage: None, is_linear, is_float });
     }
 
     fn kind(&self, rank: usize) -> Kind {
@@ -233,17 +241,15 @@ impl ModuleVisitor for Lister {
         self.containers.pop();
     }
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.put(param.id, param.lazy_shape().as_slice().to_vec(), self.kind(D));
+        self.put(param.id, param.lazy_shape().as_slice().to_vec(), self.kind(D), true);
     }
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
-        self.put(param.id, param.lazy_shape().as_slice().to_vec(), Kind::Buffer);
+        self.put(param.id, param.lazy_shape().as_slice().to_vec(), Kind::Buffer, false);
     }
     fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
-        self.put(param.id, param.lazy_shape().as_slice().to_vec(), Kind::Buffer);
+        self.put(param.id, param.lazy_shape().as_slice().to_vec(), Kind::Buffer, false);
     }
     fn visit_flag(&mut self, flag: &Param<Flag>) {
-        self.put(flag.id, vec![], Kind::Flag);
+        self.put(flag.id, vec![], Kind::Flag, false);
     }
 }
-
-use super::is_container;

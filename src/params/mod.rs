@@ -11,6 +11,7 @@ mod selector;
 pub(crate) use apply::{apply_plan, is_container, missing_gradients};
 pub use contract::check_stages;
 pub use freeze::{Freeze, FreezeError, FreezePolicy, Progress};
+pub(crate) use inventory::list;
 pub use inventory::{Entry, Inventory, InventoryError, Kind};
 pub use plan::{GroupRule, PlanRow, Rates, TrainPlan};
 pub use selector::{Selector, SelectorError};

@@ -1,3 +1,4 @@
+use crate::nearest::nearest;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -106,13 +107,12 @@ impl Selector {
 
     /// The path most like the pattern, cut to as many segments as the pattern has.
     fn nearest<'a>(&self, paths: impl Iterator<Item = &'a str>) -> String {
-        let distance = |path: &&str| strsim::damerau_levenshtein(&self.text, path);
         let depth = self.segments.len();
         let modules = paths.flat_map(|path| {
             let short = path.match_indices('.').nth(depth - 1).map_or(path, |(end, _)| &path[..end]);
             [path, short]
         });
-        modules.min_by_key(distance).unwrap_or("(the model has no parameter)").into()
+        nearest(&self.text, modules).unwrap_or("(the model has no parameter)").into()
     }
 }
 
@@ -222,7 +222,8 @@ mod tests {
     #[test]
     fn wildcards_ranges_and_choices() {
         let path = "backbone.encoder.layer.2.attention.query.bias";
-        for pattern in ["**.bias", "backbone.**.query.*", "**", "**.layer.{0..3}.**", "**.{query,value}.bias", "**.q*y"] {
+        for pattern in ["**.bias", "backbone.**.query.*", "**", "**.layer.{0..3}.**", "**.{query,value}.bias", "**.q*y"]
+        {
             assert!(selector(pattern).matches(path), "{pattern}");
         }
         for pattern in ["**.weight", "backbone.*.query", "**.layer.{0..2}.**", "**.{key,value}.bias", "*.bias"] {

@@ -19,10 +19,8 @@ pub struct Fit {
     pub rates: Rates,
     /// The optimizer's constants.
     pub optimizer: AdamW,
-    /// Shape of the learning rate over the run.
+    /// Shape of the learning rate over the run, with its warm-up.
     pub schedule: Schedule,
-    /// Steps of linear warm-up, from 0.
-    pub warmup: Warmup,
     /// Largest L2 norm of all gradients together; `None` does not clip.
     pub clip_norm: Option<f64>,
     /// Order, masking and dropout are functions of it.
@@ -84,8 +82,7 @@ impl Default for Fit {
             accumulation: 1,
             rates: Rates::new(5e-5),
             optimizer: AdamW::default(),
-            schedule: Schedule::Linear,
-            warmup: Warmup::Ratio(0.1),
+            schedule: Schedule::Linear { warmup: Warmup::Ratio(0.1) },
             clip_norm: Some(1.0),
             seed: 0,
             bucket: true,
@@ -129,17 +126,21 @@ impl Fit {
         if let Some(norm) = self.clip_norm.filter(|norm| !(*norm > 0.0)) {
             return bad("clip_norm", norm.to_string(), "give a number above 0, or None");
         }
-        if let Warmup::Ratio(ratio) = self.warmup
-            && !(0.0..=1.0).contains(&ratio)
-        {
-            return bad("warmup", ratio.to_string(), "give a share of the steps from 0 to 1");
-        }
+        self.schedule.check()?;
         let AdamW { betas, eps } = self.optimizer;
         if !(0.0..1.0).contains(&betas.0) || !(0.0..1.0).contains(&betas.1) || !(eps >= 0.0) {
-            return bad("optimizer", format!("{:?}", self.optimizer), "give betas from 0 to below 1 and an eps of at least 0");
+            return bad(
+                "optimizer",
+                format!("{:?}", self.optimizer),
+                "give betas from 0 to below 1 and an eps of at least 0",
+            );
         }
         if coupled && self.accumulation > 1 {
-            return bad("accumulation", self.accumulation.to_string(), "this head's loss couples the rows of a batch; give 1");
+            return bad(
+                "accumulation",
+                self.accumulation.to_string(),
+                "this head's loss couples the rows of a batch; give 1",
+            );
         }
         Ok(())
     }

@@ -1,3 +1,4 @@
+use crate::optim::ScheduleError;
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -15,6 +16,9 @@ pub enum TrainError {
         /// What to do.
         mend: &'static str,
     },
+    /// A schedule that cannot be meant.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
     /// No examples.
     #[error("there are no {set} examples; give at least one")]
     NoData {
@@ -60,7 +64,9 @@ pub enum TrainError {
         paths: Vec<String>,
     },
     /// Every label of a step is ignored.
-    #[error("step {step} has nothing to learn from: every label of examples {examples:?} is ignored; look at the labels")]
+    #[error(
+        "step {step} has nothing to learn from: every label of examples {examples:?} is ignored; look at the labels"
+    )]
     NoWeight {
         /// Optimizer step, counted from 1.
         step: usize,
@@ -68,7 +74,9 @@ pub enum TrainError {
         examples: Vec<usize>,
     },
     /// The validation loss is NaN or infinite.
-    #[error("the validation loss after step {step} is not finite; lower the learning rate, or look at the validation examples")]
+    #[error(
+        "the validation loss after step {step} is not finite; lower the learning rate, or look at the validation examples"
+    )]
     EvaluationNotFinite {
         /// Optimizer steps done.
         step: usize,

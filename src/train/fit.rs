@@ -64,8 +64,22 @@ where
     let start = Instant::now();
 
     let mut run = Run {
-        model, objective, data, config, observers, history, inventory, plan, device, optimizer, steps,
-        train_cache: None, validation_cache: None, best: None, stop: None, report: Report::default(),
+        model,
+        objective,
+        data,
+        config,
+        observers,
+        history,
+        inventory,
+        plan,
+        device,
+        optimizer,
+        steps,
+        train_cache: None,
+        validation_cache: None,
+        best: None,
+        stop: None,
+        report: Report::default(),
     };
     run.tell(&Event::Start { steps, epochs, examples: run.data.train.len() })?;
     'run: for epoch in 0..epochs {
@@ -185,7 +199,7 @@ where
 
         let grad_norm = norms.total() / weight;
         let clip = self.config.clip_norm.map_or(1.0, |max_norm| clip_factor(grad_norm, max_norm));
-        let schedule = self.config.schedule.factor(place.step, self.steps, self.config.warmup);
+        let schedule = self.config.schedule.factor(place.step, self.steps);
         let updates = self.updates(schedule);
         let stepped = self.optimizer.step(training.valid(), summed, &updates, clip / weight);
         *self.model = Model { backbone: stepped.backbone.after_step(), head: stepped.head };

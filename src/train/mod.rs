@@ -14,6 +14,7 @@ mod step;
 pub use config::{Fit, Keep, Monitor};
 pub use error::TrainError;
 pub use evaluate::evaluate;
+pub(crate) use evaluate::plain_device;
 pub use event::{Control, Event, Observer, StepInfo};
 pub use fit::{Data, fit};
 pub use history::History;

@@ -64,7 +64,8 @@ impl Observer for ProgressLine {
                 }
             }
             Event::Evaluated(evaluation) => {
-                let figure = |name, value: Option<f64>| value.map_or(String::new(), |value| format!(" {name} {value:.4}"));
+                let figure =
+                    |name, value: Option<f64>| value.map_or(String::new(), |value| format!(" {name} {value:.4}"));
                 let summary = &evaluation.summary;
                 let (accuracy, f1) = (figure("accuracy", summary.accuracy), figure("macro-F1", summary.macro_f1));
                 self.line(format!("validation at step {}: loss {:.4}{accuracy}{f1}", evaluation.step, summary.loss));

@@ -1,5 +1,9 @@
 //! How well a model does: classification scores from counts, and perplexity.
 
+mod scores;
+
+pub use scores::{Scores, Summary};
+
 /// Predictions that cannot be counted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -26,7 +30,7 @@ pub enum MetricError {
 
 /// Precision, recall and their harmonic mean, each in 0..=1.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Scores {
+pub struct ClassScores {
     /// The share of predictions of a class that are right; 0 without predictions.
     pub precision: f64,
     /// The share of a class's rows that are found; 0 without rows.
@@ -107,27 +111,27 @@ impl ClassCounts {
     }
 
     /// The scores of each class.
-    pub fn per_class(&self) -> Vec<Scores> {
+    pub fn per_class(&self) -> Vec<ClassScores> {
         (0..self.classes).map(|class| self.class(class)).collect()
     }
 
     /// The plain mean of the class scores, over the classes that occur among predictions or references.
     ///
     /// This is scikit-learn's `average="macro"` with `zero_division=0`.
-    pub fn macro_average(&self) -> Scores {
+    pub fn macro_average(&self) -> ClassScores {
         let seen = |class: &usize| self.actual(*class) + self.predicted(*class) > 0;
         self.average((0..self.classes).filter(seen).map(|class| (class, 1)))
     }
 
     /// The mean of the class scores, each class weighing as many as it has rows (`average="weighted"`).
-    pub fn weighted_average(&self) -> Scores {
+    pub fn weighted_average(&self) -> ClassScores {
         self.average((0..self.classes).map(|class| (class, self.actual(class))))
     }
 
     /// The scores of all decisions together (`average="micro"`): with one class a row each equals the accuracy.
-    pub fn micro_average(&self) -> Scores {
+    pub fn micro_average(&self) -> ClassScores {
         let accuracy = self.accuracy();
-        Scores { precision: accuracy, recall: accuracy, f1: accuracy }
+        ClassScores { precision: accuracy, recall: accuracy, f1: accuracy }
     }
 
     /// Matthews' correlation coefficient for any number of classes (Gorodkin, 2004), in -1..=1; 0 where undefined.
@@ -158,17 +162,17 @@ impl ClassCounts {
         (0..self.classes).map(|class| self.cell(class, class)).sum()
     }
 
-    fn class(&self, class: usize) -> Scores {
+    fn class(&self, class: usize) -> ClassScores {
         let (right, actual, predicted) = (self.cell(class, class), self.actual(class), self.predicted(class));
-        Scores {
+        ClassScores {
             precision: ratio(right, predicted),
             recall: ratio(right, actual),
             f1: ratio(2 * right, actual + predicted),
         }
     }
 
-    fn average(&self, weights: impl Iterator<Item = (usize, u64)>) -> Scores {
-        let (mut sum, mut total) = (Scores::default(), 0.0);
+    fn average(&self, weights: impl Iterator<Item = (usize, u64)>) -> ClassScores {
+        let (mut sum, mut total) = (ClassScores::default(), 0.0);
         for (class, weight) in weights {
             let (scores, weight) = (self.class(class), weight as f64);
             sum.precision += weight * scores.precision;
@@ -177,7 +181,7 @@ impl ClassCounts {
             total += weight;
         }
         if total > 0.0 {
-            sum = Scores { precision: sum.precision / total, recall: sum.recall / total, f1: sum.f1 / total };
+            sum = ClassScores { precision: sum.precision / total, recall: sum.recall / total, f1: sum.f1 / total };
         }
         sum
     }
@@ -218,8 +222,8 @@ mod tests {
     #[test]
     fn nothing_counted_scores_zero() {
         for counts in [ClassCounts::new(0), ClassCounts::new(3)] {
-            assert_eq!((counts.accuracy(), counts.mcc(), counts.macro_average()), (0.0, 0.0, Scores::default()));
-            assert_eq!(counts.weighted_average(), Scores::default());
+            assert_eq!((counts.accuracy(), counts.mcc(), counts.macro_average()), (0.0, 0.0, ClassScores::default()));
+            assert_eq!(counts.weighted_average(), ClassScores::default());
         }
         assert_eq!(ClassCounts::from_indices(&[1, 1], &[1, 1], 2).unwrap().mcc(), 0.0);
     }

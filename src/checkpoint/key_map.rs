@@ -1,0 +1,299 @@
+//! The table between our parameter paths and the keys of a checkpoint file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::error::CheckpointError;
+use super::pattern::{Pattern, Specificity};
+
+/// First segment of the paths of heads. A key may belong to several of them: which one, the model decides.
+const HEAD: &str = "head";
+/// The parent under which the names of old TensorFlow conversions are known.
+const OLD_NORM: &str = "LayerNorm";
+
+/// A table between our parameter paths (`backbone.encoder.layer.0.output.weight`) and a file's keys
+/// (`bert.encoder.layer.0.output.dense.weight`), read in both directions.
+///
+/// A rule pairs the leading segments of a path with those of a key; what follows is carried over, and `*` stands for one segment that is
+/// carried over too. The longest rule that matches wins; of two equally long ones, the one that is literal where the other has its first `*`.
+///
+/// ```
+/// use rekindle::checkpoint::KeyMap;
+///
+/// let map = KeyMap::new("bert").rule("backbone.layer.*.output", "bert.layer.*.output.dense");
+/// assert_eq!(map.to_file("backbone.layer.3.output.weight").as_deref(), Some("bert.layer.3.output.dense.weight"));
+/// assert_eq!(map.to_path("bert.layer.3.output.dense.weight").as_deref(), Some("backbone.layer.3.output.weight"));
+/// ```
+#[derive(Debug, Clone)]
+pub struct KeyMap {
+    base_prefix: String,
+    rules: Vec<Rule>,
+    ignored: Vec<(Pattern, String)>,
+    optional: Vec<Pattern>,
+}
+
+#[derive(Debug, Clone)]
+struct Rule {
+    path: Pattern,
+    key: Pattern,
+    text: String,
+}
+
+impl KeyMap {
+    /// An empty table. `base_prefix` is the first segment of the body's keys (`bert`), which a file that was saved from the bare body lacks;
+    /// empty when the architecture has none.
+    pub fn new(base_prefix: &str) -> Self {
+        Self { base_prefix: base_prefix.into(), rules: Vec::new(), ignored: Vec::new(), optional: Vec::new() }
+    }
+
+    /// Adds a rule. Both sides have the same number of `*`; [`check`](Self::check) says so if not.
+    #[must_use]
+    pub fn rule(mut self, path: &str, key: &str) -> Self {
+        self.rules.push(Rule { path: Pattern::new(path), key: Pattern::new(key), text: format!("{path} -> {key}") });
+        self
+    }
+
+    /// Adds a pattern over whole keys that are left unread, and why. `*` is one segment, `**` any number of them.
+    #[must_use]
+    pub fn ignore(mut self, pattern: &str, reason: &str) -> Self {
+        self.ignored.push((Pattern::new(pattern), reason.into()));
+        self
+    }
+
+    /// Adds a part, by the leading segments of its path, which a file may lack and which is then freshly initialised.
+    #[must_use]
+    pub fn optional(mut self, path: &str) -> Self {
+        self.optional.push(Pattern::new(path));
+        self
+    }
+
+    /// The key of a parameter path; `None` when no rule covers it.
+    pub fn to_file(&self, path: &str) -> Option<String> {
+        let matching = self.rules.iter().filter_map(|rule| Some((rule, rule.path.match_start(path)?)));
+        let (rule, (captured, rest)) = matching.max_by_key(|(rule, _)| rule.path.specificity())?;
+        Some(rule.key.fill(&captured, &rest))
+    }
+
+    /// The path of a key (normalised, see [`normalise`](Self::normalise)); `None` when no rule covers it, or when it belongs to several
+    /// heads: see [`to_paths`](Self::to_paths).
+    pub fn to_path(&self, key: &str) -> Option<String> {
+        let mut paths = self.to_paths(key);
+        if paths.len() == 1 { paths.pop() } else { None }
+    }
+
+    /// Every path that has this key, sorted: several for a key that belongs to several heads, none for a key that no rule covers.
+    pub fn to_paths(&self, key: &str) -> Vec<String> {
+        let matching: Vec<_> = self.rules.iter().filter_map(|rule| Some((rule, rule.key.match_start(key)?))).collect();
+        let narrowest: Option<Specificity> = matching.iter().map(|(rule, _)| rule.key.specificity()).max();
+        let paths: BTreeSet<_> = matching
+            .iter()
+            .filter(|(rule, _)| Some(rule.key.specificity()) == narrowest)
+            .map(|(rule, (captured, rest))| rule.path.fill(captured, rest))
+            // A narrower rule may send that path elsewhere.
+            .filter(|path| self.to_file(path).as_deref() == Some(key))
+            .collect();
+        paths.into_iter().collect()
+    }
+
+    /// Why a key (normalised) is left unread; `None` when it is not on the list.
+    pub fn ignored(&self, key: &str) -> Option<&str> {
+        self.ignored.iter().find(|(pattern, _)| pattern.matches(key)).map(|(_, reason)| reason.as_str())
+    }
+
+    /// Whether a file may lack this path.
+    pub fn is_optional(&self, path: &str) -> bool {
+        self.optional.iter().any(|pattern| pattern.match_start(path).is_some())
+    }
+
+    /// Brings a file's keys to the naming of this table: from normalised key to the file's own.
+    ///
+    /// A file of the bare body gets the base prefix: one where no key has it, but some start as the body's keys do after it.
+    /// `LayerNorm.gamma` and `LayerNorm.beta`, as files converted from TensorFlow have them, become `weight` and `bias`.
+    ///
+    /// # Errors
+    /// `DuplicateKey` when two keys of the file become one.
+    pub fn normalise<'a>(
+        &self,
+        keys: impl IntoIterator<Item = &'a str>,
+    ) -> Result<BTreeMap<String, String>, CheckpointError> {
+        let keys: Vec<_> = keys.into_iter().collect();
+        let body = self.body_parts();
+        let bare = !keys.iter().any(|key| first_segment(key) == self.base_prefix);
+        let mut normalised = BTreeMap::new();
+        for key in keys {
+            let prefixed = bare && body.contains(first_segment(key));
+            let name = modern(&if prefixed { format!("{}.{key}", self.base_prefix) } else { key.to_string() });
+            if let Some(first) = normalised.insert(name.clone(), key.to_string()) {
+                let (first, second) = (format!("`{first}`"), format!("`{key}`"));
+                return Err(CheckpointError::DuplicateKey { key: name, first, second });
+            }
+        }
+        Ok(normalised)
+    }
+
+    /// What follows the base prefix in the rules' keys, such as `embeddings`, `encoder`, `pooler`.
+    fn body_parts(&self) -> BTreeSet<&str> {
+        let keys = self.rules.iter().map(|rule| rule.key.segments());
+        keys.filter(|key| key[0] == self.base_prefix).filter_map(|key| key.get(1)).map(String::as_str).collect()
+    }
+
+    /// Checks the table itself: each rule is well formed, no path has two rules, no key has two paths except in different heads.
+    ///
+    /// # Errors
+    /// `BadRule`, which names the rule.
+    pub fn check(&self) -> Result<(), CheckpointError> {
+        for (number, rule) in self.rules.iter().enumerate() {
+            rule.check()?;
+            for earlier in &self.rules[..number] {
+                rule.check_against(earlier)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Rule {
+    fn check(&self) -> Result<(), CheckpointError> {
+        let segments = || self.path.segments().iter().chain(self.key.segments());
+        if self.path.stars() != self.key.stars() {
+            return Err(self.bad("both sides need the same number of `*`"));
+        }
+        if segments().any(|part| part.is_empty() || part == "**") {
+            return Err(self.bad("each segment needs a name or `*`; `**` and empty segments are not for rules"));
+        }
+        Ok(())
+    }
+
+    fn check_against(&self, other: &Self) -> Result<(), CheckpointError> {
+        if self.path == other.path {
+            return Err(self.bad(&format!("the same path has the rule `{}`; keep one", other.text)));
+        }
+        let alternatives = self.is_head() && other.is_head();
+        if self.key.overlaps(&other.key) && !alternatives {
+            return Err(self.bad(&format!("the rule `{}` can give the same key; make the keys differ", other.text)));
+        }
+        Ok(())
+    }
+
+    fn is_head(&self) -> bool {
+        self.path.segments()[0] == HEAD
+    }
+
+    fn bad(&self, reason: &str) -> CheckpointError {
+        CheckpointError::BadRule { rule: self.text.clone(), reason: reason.into() }
+    }
+}
+
+fn first_segment(key: &str) -> &str {
+    key.split('.').next().unwrap_or_default()
+}
+
+/// `LayerNorm.gamma` and `.beta` under their modern names.
+fn modern(key: &str) -> String {
+    let rename = |old: &str, new: &str| {
+        let module = key.strip_suffix(old)?.strip_suffix('.')?;
+        (module.rsplit('.').next() == Some(OLD_NORM)).then(|| format!("{module}.{new}"))
+    };
+    rename("gamma", "weight").or_else(|| rename("beta", "bias")).unwrap_or_else(|| key.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map() -> KeyMap {
+        KeyMap::new("bert")
+            .rule("backbone.embeddings", "bert.embeddings")
+            .rule("backbone.layer.*.attention", "bert.layer.*.attention.self")
+            .rule("backbone.layer.*.attention.output", "bert.layer.*.attention.output.dense")
+            .rule("head.linear", "classifier")
+    }
+
+    #[test]
+    fn the_longest_rule_wins_both_ways() {
+        let map = map();
+        for (path, key) in [
+            ("backbone.layer.10.attention.query.bias", "bert.layer.10.attention.self.query.bias"),
+            ("backbone.layer.1.attention.output.bias", "bert.layer.1.attention.output.dense.bias"),
+            ("backbone.embeddings.words.weight", "bert.embeddings.words.weight"),
+            ("head.linear.weight", "classifier.weight"),
+        ] {
+            assert_eq!(map.to_file(path).as_deref(), Some(key));
+            assert_eq!(map.to_path(key).as_deref(), Some(path));
+        }
+        for stranger in ["backbone", "backbone.layers.0.attention", "heads.linear", ""] {
+            assert_eq!(map.to_file(stranger), None, "{stranger}");
+        }
+        assert_eq!(map.to_path("bert.layer.1.attention.other.weight"), None);
+    }
+
+    #[test]
+    fn a_literal_wins_over_a_star_of_the_same_length() {
+        let map = KeyMap::new("").rule("a.*.c", "x.*").rule("a.last.c", "y.last");
+        assert_eq!(map.to_file("a.last.c.w").as_deref(), Some("y.last.w"));
+        assert_eq!(map.to_file("a.0.c.w").as_deref(), Some("x.0.w"));
+        assert!(map.to_paths("x.last.w").is_empty(), "a key that no path gives has no path");
+    }
+
+    #[test]
+    fn the_prefix_is_added_to_a_bare_body_only() {
+        let map = map();
+        let bare =
+            map.normalise(["embeddings.words.weight", "layer.0.attention.self.query.bias", "other"]).expect("fine");
+        assert_eq!(bare["bert.embeddings.words.weight"], "embeddings.words.weight");
+        assert_eq!(bare["bert.layer.0.attention.self.query.bias"], "layer.0.attention.self.query.bias");
+        assert_eq!(bare["other"], "other");
+        let whole = map.normalise(["bert.embeddings.words.weight", "embeddings.extra"]).expect("fine");
+        assert_eq!(whole["embeddings.extra"], "embeddings.extra");
+        let similar = map.normalise(["bertha.x", "embeddings_extra.y"]).expect("fine");
+        assert_eq!(similar.keys().collect::<Vec<_>>(), ["bertha.x", "embeddings_extra.y"]);
+    }
+
+    #[test]
+    fn old_names_are_renewed_under_layer_norm_only() {
+        let keys =
+            ["bert.LayerNorm.gamma", "bert.LayerNorm.beta", "bert.other.gamma", "bert.MyLayerNorm.beta", "gamma"];
+        let renewed = map().normalise(keys).expect("fine");
+        let mut expected =
+            vec!["bert.LayerNorm.weight", "bert.LayerNorm.bias", "bert.other.gamma", "bert.MyLayerNorm.beta", "gamma"];
+        expected.sort_unstable();
+        assert_eq!(renewed.keys().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_collision_names_both_keys() {
+        let error = map().normalise(["bert.LayerNorm.gamma", "bert.LayerNorm.weight"]).expect_err("collides");
+        let CheckpointError::DuplicateKey { key, first, second } = error else { panic!("{error}") };
+        assert_eq!((key.as_str(), first.as_str()), ("bert.LayerNorm.weight", "`bert.LayerNorm.gamma`"));
+        assert_eq!(second, "`bert.LayerNorm.weight`");
+    }
+
+    #[test]
+    fn check_finds_contradictions() {
+        let bad = |map: KeyMap| matches!(map.check(), Err(CheckpointError::BadRule { .. }));
+        assert!(map().check().is_ok());
+        assert!(bad(map().rule("backbone.other", "bert.embeddings")), "one key, two paths");
+        assert!(bad(map().rule("backbone.embeddings", "bert.other")), "one path, two keys");
+        assert!(bad(map().rule("backbone.x.*", "bert.y")), "unequal stars");
+        assert!(bad(map().rule("backbone.**", "bert.**")), "`**` in a rule");
+        assert!(bad(map().rule("backbone..x", "bert.x")), "empty segment");
+        assert!(bad(map().rule("backbone.first", "bert.layer.0.attention.self")), "overlap through a star");
+        assert!(bad(map().rule("backbone.linear", "classifier")), "a head and a body");
+        assert!(map().rule("head.token.linear", "classifier").check().is_ok(), "two heads");
+    }
+
+    #[test]
+    fn a_key_of_two_heads_has_two_paths() {
+        let map = map().rule("head.token.linear", "classifier");
+        assert_eq!(map.to_paths("classifier.bias"), ["head.linear.bias", "head.token.linear.bias"]);
+        assert_eq!(map.to_path("classifier.bias"), None);
+    }
+
+    #[test]
+    fn lists_are_consulted_by_segments() {
+        let map = map().ignore("**.position_ids", "a counter").optional("backbone.pooler");
+        assert_eq!(map.ignored("bert.embeddings.position_ids"), Some("a counter"));
+        assert_eq!(map.ignored("bert.embeddings.words.weight"), None);
+        assert!(map.is_optional("backbone.pooler.dense.weight"));
+        assert!(!map.is_optional("backbone.pooler2.dense.weight"));
+    }
+}

@@ -1,0 +1,28 @@
+//! Checkpoints: model folders in Hugging Face's layout, and the tables between their keys and our parameter paths.
+//!
+//! [`Checkpoint`] reads a folder, [`save_pretrained`] and [`save_classifier`] write one. Underneath, [`Tensors`] hands out
+//! plain vectors, [`KeyMap`] translates names, [`LoadReport`] says what became of each of them.
+
+mod apply;
+mod bert;
+mod classifier;
+mod error;
+mod header;
+mod index;
+mod key_map;
+mod pattern;
+mod pretrained;
+mod report;
+mod tensors;
+mod write;
+
+pub use apply::{load_weights, save_weights};
+pub use bert::{BERT_TIED_KEYS, bert_key_map};
+pub use classifier::{Card, SavedClassifier, load_classifier, save_classifier};
+pub use error::CheckpointError;
+pub use key_map::KeyMap;
+pub use pretrained::{Checkpoint, FromPretrained, Loaded, save_pretrained};
+pub use report::LoadReport;
+pub use safetensors::Dtype;
+pub use tensors::Tensors;
+pub use write::{save_tensors, write_file, write_folder};

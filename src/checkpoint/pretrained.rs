@@ -1,0 +1,228 @@
+use super::apply::{load_mapped, save_mapped};
+use super::{CheckpointError, KeyMap, LoadReport, Tensors};
+use crate::backbone::{Backbone, Bert, BertConfig, Pooling};
+use crate::data::TextTokenizer;
+use crate::error::Error;
+use crate::model::Model;
+use burn::module::{Module, ModuleDisplay};
+use burn::tensor::Device;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// A backbone that can be built from a Hugging Face configuration and filled from its files.
+pub trait FromPretrained: Backbone {
+    /// The content of `config.json`.
+    type Config: Clone + Serialize + DeserializeOwned + 'static;
+
+    /// Says whether a network of this configuration can be built here.
+    ///
+    /// # Errors
+    /// [`CheckpointError::UnsupportedConfig`] names the field.
+    fn check_config(config: &Self::Config) -> Result<(), CheckpointError>;
+
+    /// A fresh network, its weights drawn from `seed` unless they are loaded.
+    fn build(config: &Self::Config, pooling: Pooling, seed: u64, device: &Device) -> Self;
+
+    /// The table between this backbone's paths (and those of heads on it) and the keys of its files.
+    fn key_map() -> KeyMap;
+
+    /// Width of the pooled features.
+    fn hidden_size(config: &Self::Config) -> usize;
+
+    /// Longest input in tokens.
+    fn max_length(config: &Self::Config) -> usize;
+}
+
+impl FromPretrained for Bert {
+    type Config = BertConfig;
+
+    fn check_config(config: &BertConfig) -> Result<(), CheckpointError> {
+        config.check()
+    }
+    fn build(config: &BertConfig, pooling: Pooling, seed: u64, device: &Device) -> Self {
+        Bert::new(config, pooling, seed, device)
+    }
+    fn key_map() -> KeyMap {
+        super::bert_key_map()
+    }
+    fn hidden_size(config: &BertConfig) -> usize {
+        config.hidden_size
+    }
+    fn max_length(config: &BertConfig) -> usize {
+        config.max_position_embeddings
+    }
+}
+
+/// A model folder as Hugging Face lays it out: `config.json`, weights in safetensors, a tokenizer.
+#[derive(Debug)]
+pub struct Checkpoint {
+    folder: PathBuf,
+    config: Value,
+    tensors: Tensors,
+}
+
+/// A module that was filled from a file, and what became of each name.
+#[derive(Debug)]
+pub struct Loaded<M> {
+    /// The module.
+    pub module: M,
+    /// What was loaded, left out and freshly initialised.
+    pub report: LoadReport,
+}
+
+impl Checkpoint {
+    /// Reads the folder's configuration and weights.
+    ///
+    /// # Errors
+    /// A missing or damaged file is named.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self, CheckpointError> {
+        let folder = folder.as_ref().to_path_buf();
+        let config = read_json(&folder.join("config.json"))?;
+        Ok(Self { tensors: Tensors::open_folder(&folder)?, config, folder })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The weights on the host.
+    pub fn tensors(&self) -> &Tensors {
+        &self.tensors
+    }
+
+    /// The names in `architectures`, such as `BertForMaskedLM`.
+    pub fn architectures(&self) -> Vec<&str> {
+        self.config["architectures"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
+    /// The configuration, checked.
+    ///
+    /// # Errors
+    /// A field that is missing, of a wrong type or not supported is named.
+    pub fn config<B: FromPretrained>(&self) -> Result<B::Config, CheckpointError> {
+        let config = serde_json::from_value(self.config.clone())
+            .map_err(|error| CheckpointError::bad_json(&self.folder.join("config.json"), &error))?;
+        B::check_config(&config)?;
+        Ok(config)
+    }
+
+    /// The class names of `id2label` in order of their ids, where the configuration has any.
+    pub fn label_names(&self) -> Option<Vec<String>> {
+        let names = self.config["id2label"].as_object()?;
+        (0..names.len()).map(|id| names.get(&id.to_string())?.as_str().map(Into::into)).collect()
+    }
+
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// A missing or damaged file is named.
+    pub fn tokenizer(&self) -> Result<TextTokenizer, Error> {
+        Ok(TextTokenizer::from_folder(&self.folder)?)
+    }
+
+    /// The backbone, its heads left out. A pooler that `pooling` asks for and the file lacks is freshly initialised, and
+    /// the report says so.
+    ///
+    /// # Errors
+    /// A missing or unknown key, a wrong shape, a NaN, a damaged file, an unsupported configuration.
+    pub fn backbone<B: FromPretrained>(&self, pooling: Pooling, device: &Device) -> Result<Loaded<B>, CheckpointError> {
+        let fresh = B::build(&self.config::<B>()?, pooling, 0, device);
+        let (module, report) = load_mapped(&fresh, "backbone.", &self.tensors, &B::key_map())?;
+        Ok(Loaded { module, report })
+    }
+
+    /// A copy of `model`, backbone and head, with the file's weights. `model` itself is not touched.
+    ///
+    /// # Errors
+    /// As [`backbone`](Self::backbone); a key of the head that is missing is an error too.
+    pub fn model<B, H>(&self, model: &Model<B, H>) -> Result<Loaded<Model<B, H>>, CheckpointError>
+    where
+        B: FromPretrained,
+        H: Module + ModuleDisplay,
+    {
+        let (module, report) = load_mapped(model, "", &self.tensors, &B::key_map())?;
+        self.check_tied_copies(&B::key_map(), &report)?;
+        Ok(Loaded { module, report })
+    }
+
+    /// Keys that a tied model ignores must repeat what they are a copy of.
+    fn check_tied_copies(&self, map: &KeyMap, report: &LoadReport) -> Result<(), CheckpointError> {
+        let keys = map.normalise(self.tensors.keys())?;
+        for (copy, original) in super::BERT_TIED_KEYS {
+            let (Some(copy_key), Some(key)) = (keys.get(copy), keys.get(original)) else { continue };
+            if report.ignored.contains(copy_key) && self.tensors.f32(copy_key)? != self.tensors.f32(key)? {
+                return Err(CheckpointError::UnsupportedConfig {
+                    field: copy_key.clone(),
+                    value: format!("not a copy of `{key}`"),
+                    supported: "tied embeddings (`tie_word_embeddings: true`)".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a pretrained model's folder, atomically: `config.json`, `model.safetensors`, `tokenizer.json`.
+///
+/// `architecture` is Transformers' class for backbone and head together, such as `BertForMaskedLM`.
+///
+/// # Errors
+/// A parameter that the backbone's key map does not name; a file that cannot be written.
+pub fn save_pretrained<B: FromPretrained, H: Module + ModuleDisplay>(
+    folder: impl AsRef<Path>,
+    model: &Model<B, H>,
+    config: &B::Config,
+    architecture: &str,
+    tokenizer: &TextTokenizer,
+) -> Result<(), Error> {
+    super::write_folder(folder, |folder| {
+        write_model(folder, model, config, &[("architectures", vec![architecture].into())])?;
+        write_tokenizer(folder, tokenizer)
+    })
+}
+
+/// Writes weights and configuration into `folder`, with `extra` keys in the configuration.
+pub(super) fn write_model<B: FromPretrained, H: Module + ModuleDisplay>(
+    folder: &Path,
+    model: &Model<B, H>,
+    config: &B::Config,
+    extra: &[(&str, Value)],
+) -> Result<(), Error> {
+    let path = folder.join("config.json");
+    let mut config = serde_json::to_value(config).map_err(|error| CheckpointError::bad_json(&path, &error))?;
+    for (key, value) in extra.iter().cloned().chain([("dtype", "float32".into())]) {
+        config[key] = value;
+    }
+    write_json(&path, &config)?;
+    save_mapped(model, &B::key_map(), &folder.join("model.safetensors"))?;
+    Ok(())
+}
+
+/// Writes `tokenizer.json` and the settings that Transformers wants beside it.
+pub(super) fn write_tokenizer(folder: &Path, tokenizer: &TextTokenizer) -> Result<(), Error> {
+    tokenizer.save(folder.join("tokenizer.json"))?;
+    let name = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
+    let settings = serde_json::json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": name(tokenizer.pad_id()),
+        "unk_token": name(tokenizer.unk_id()),
+        "cls_token": name(tokenizer.cls_id()),
+        "sep_token": name(tokenizer.sep_id()),
+        "mask_token": name(tokenizer.mask_id()),
+    });
+    write_json(&folder.join("tokenizer_config.json"), &settings)?;
+    Ok(())
+}
+
+pub(super) fn read_json(path: &Path) -> Result<Value, CheckpointError> {
+    let text = std::fs::read_to_string(path).map_err(CheckpointError::io("read", path))?;
+    serde_json::from_str(&text).map_err(|error| CheckpointError::bad_json(path, &error))
+}
+
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), CheckpointError> {
+    let text = serde_json::to_vec_pretty(value).map_err(|error| CheckpointError::bad_json(path, &error))?;
+    super::write_file(path, |file| file.write_all(&text))
+}

@@ -1,0 +1,274 @@
+//! The named tensors of a checkpoint, read into host memory.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use safetensors::Dtype;
+
+use super::error::CheckpointError;
+use super::header::{self, Entry, Header};
+use super::index;
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+
+/// The named tensors of one safetensors file, or of a folder of shards.
+///
+/// Files are read whole into memory and checked in full on opening; a tensor is converted when it is asked for.
+pub struct Tensors {
+    path: PathBuf,
+    shards: Vec<Shard>,
+    places: BTreeMap<String, usize>,
+    metadata: BTreeMap<String, String>,
+}
+
+struct Shard {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    header: Header,
+}
+
+impl Tensors {
+    /// Opens a model folder in the Hugging Face layout: `model.safetensors`, else `model.safetensors.index.json` with its shards.
+    ///
+    /// The index and its shards must agree: each key that the index names is in the shard it names, and no shard holds another one.
+    ///
+    /// # Errors
+    /// `NoWeights`, `PickleOnly`, `Io`, `Damaged`, `BadJson`, `DuplicateKey`; for shards also `ShardMissing`, `ShardOutside`,
+    /// `MissingKey`, `UnknownKey`.
+    pub fn open_folder(dir: impl AsRef<Path>) -> Result<Self, CheckpointError> {
+        let dir = dir.as_ref();
+        fs::read_dir(dir).map_err(CheckpointError::io("read the folder", dir))?;
+        if dir.join(SINGLE).exists() {
+            return Self::open_file(dir.join(SINGLE));
+        }
+        if dir.join(INDEX).exists() {
+            return Self::open_index(dir);
+        }
+        match PICKLES.iter().map(|name| dir.join(name)).find(|path| path.exists()) {
+            Some(path) => Err(CheckpointError::PickleOnly { path }),
+            None => Err(CheckpointError::NoWeights {
+                dir: dir.to_path_buf(),
+                looked_for: vec![SINGLE.into(), INDEX.into()],
+            }),
+        }
+    }
+
+    /// Opens one safetensors file.
+    ///
+    /// # Errors
+    /// `Io` when it cannot be read, `Damaged` when its bytes contradict the format, `DuplicateKey` when a key occurs twice in it.
+    pub fn open_file(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
+        let path = path.as_ref().to_path_buf();
+        let shard = Shard::read(path.clone())?;
+        Self::gather(path, vec![shard])
+    }
+
+    fn open_index(dir: &Path) -> Result<Self, CheckpointError> {
+        let index_path = dir.join(INDEX);
+        let index = index::read(&index_path)?;
+        let mut shards = Vec::new();
+        for shard in index.keys() {
+            let path = dir.join(shard);
+            if !path.exists() {
+                return Err(CheckpointError::ShardMissing {
+                    index: index_path,
+                    shard: shard.clone(),
+                    total: index.len(),
+                });
+            }
+            shards.push(Shard::read(path)?);
+        }
+        let tensors = Self::gather(index_path, shards)?;
+        for (shard, keys) in tensors.shards.iter().zip(index.values()) {
+            shard.agree(keys)?;
+        }
+        Ok(tensors)
+    }
+
+    fn gather(path: PathBuf, shards: Vec<Shard>) -> Result<Self, CheckpointError> {
+        let mut places = BTreeMap::new();
+        let mut metadata = BTreeMap::new();
+        for (number, shard) in shards.iter().enumerate() {
+            for key in shard.header.tensors.keys() {
+                if let Some(first) = places.insert(key.clone(), number) {
+                    return Err(CheckpointError::DuplicateKey {
+                        key: key.clone(),
+                        first: format!("`{}`", shards[first].path.display()),
+                        second: format!("`{}`", shard.path.display()),
+                    });
+                }
+            }
+            for (key, value) in &shard.header.metadata {
+                metadata.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        Ok(Self { path, shards, places, metadata })
+    }
+
+    /// The keys, sorted.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.places.keys().map(String::as_str)
+    }
+
+    /// How many tensors there are.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there is no tensor at all.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Whether there is a tensor of this key.
+    pub fn contains(&self, key: &str) -> bool {
+        self.places.contains_key(key)
+    }
+
+    /// The sizes of a tensor, outermost axis first; empty for a scalar.
+    ///
+    /// # Errors
+    /// `MissingKey`.
+    pub fn shape(&self, key: &str) -> Result<&[usize], CheckpointError> {
+        Ok(&self.find(key)?.1.shape)
+    }
+
+    /// How a tensor is stored.
+    ///
+    /// # Errors
+    /// `MissingKey`.
+    pub fn dtype(&self, key: &str) -> Result<Dtype, CheckpointError> {
+        Ok(self.find(key)?.1.dtype)
+    }
+
+    /// The file that a tensor is in.
+    ///
+    /// # Errors
+    /// `MissingKey`.
+    pub fn path_of(&self, key: &str) -> Result<&Path, CheckpointError> {
+        Ok(&self.find(key)?.0.path)
+    }
+
+    /// A tensor's bytes as they are stored: little-endian, row-major.
+    ///
+    /// # Errors
+    /// `MissingKey`.
+    pub fn bytes(&self, key: &str) -> Result<&[u8], CheckpointError> {
+        let (shard, entry) = self.find(key)?;
+        Ok(&shard.bytes[entry.range.clone()])
+    }
+
+    /// A tensor's values in row-major order as float32, from F32, F16, BF16 (exactly) or F64 (rounded; infinite beyond float32's range).
+    ///
+    /// # Errors
+    /// `MissingKey`, and `UnsupportedDtype` for other number types.
+    pub fn f32(&self, key: &str) -> Result<Vec<f32>, CheckpointError> {
+        let bytes = self.bytes(key)?;
+        match self.dtype(key)? {
+            Dtype::F32 => Ok(decode(bytes, f32::from_le_bytes)),
+            Dtype::F64 => Ok(decode(bytes, |value| f64::from_le_bytes(value) as f32)),
+            Dtype::F16 => Ok(decode(bytes, f16::from_le_bytes).to_f32_vec()),
+            Dtype::BF16 => Ok(decode(bytes, bf16::from_le_bytes).to_f32_vec()),
+            dtype => Err(CheckpointError::UnsupportedDtype {
+                key: key.into(),
+                dtype,
+                wanted: "f32",
+                readable: &["F32", "F16", "BF16", "F64"],
+            }),
+        }
+    }
+
+    /// As [`f32`](Self::f32), and each value is finite.
+    ///
+    /// # Errors
+    /// Those of [`f32`](Self::f32), and `NotFinite`, which names the first bad place.
+    pub fn finite_f32(&self, key: &str) -> Result<Vec<f32>, CheckpointError> {
+        let values = self.f32(key)?;
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(index) => Err(CheckpointError::NotFinite { key: key.into(), index, value: values[index] }),
+            None => Ok(values),
+        }
+    }
+
+    /// A tensor's values in row-major order as whole numbers, from I64, I32, U8 or BOOL (0 and 1).
+    ///
+    /// # Errors
+    /// `MissingKey`, `UnsupportedDtype` for other number types, `Damaged` for a BOOL that is neither 0 nor 1.
+    pub fn i64(&self, key: &str) -> Result<Vec<i64>, CheckpointError> {
+        let (shard, entry) = self.find(key)?;
+        let bytes = &shard.bytes[entry.range.clone()];
+        match entry.dtype {
+            Dtype::I64 => Ok(decode(bytes, i64::from_le_bytes)),
+            Dtype::I32 => Ok(decode(bytes, |value| i32::from_le_bytes(value).into())),
+            Dtype::U8 => Ok(bytes.iter().map(|value| i64::from(*value)).collect()),
+            Dtype::BOOL => match bytes.iter().find(|value| **value > 1) {
+                Some(value) => Err(CheckpointError::damaged(&shard.path, format!("`{key}` holds the boolean {value}"))),
+                None => Ok(bytes.iter().map(|value| i64::from(*value)).collect()),
+            },
+            dtype => Err(CheckpointError::UnsupportedDtype {
+                key: key.into(),
+                dtype,
+                wanted: "i64",
+                readable: &["I64", "I32", "U8", "BOOL"],
+            }),
+        }
+    }
+
+    /// The free-text metadata of the file; of shards together, where the first shard wins.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// The file that was opened: the safetensors file, or the index of the shards.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn find(&self, key: &str) -> Result<(&Shard, &Entry), CheckpointError> {
+        self.places
+            .get(key)
+            .and_then(|number| self.shards.get(*number))
+            .and_then(|shard| Some((shard, shard.header.tensors.get(key)?)))
+            .ok_or_else(|| CheckpointError::MissingKey { keys: vec![key.into()], path: self.path.clone() })
+    }
+}
+
+impl fmt::Debug for Tensors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tensors").field("path", &self.path).field("tensors", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl Shard {
+    fn read(path: PathBuf) -> Result<Self, CheckpointError> {
+        let bytes = fs::read(&path).map_err(CheckpointError::io("read", &path))?;
+        let header = header::parse(&path, &bytes)?;
+        Ok(Self { path, bytes, header })
+    }
+
+    /// Checks that the shard holds the keys that the index says, and no others.
+    fn agree(&self, keys: &[String]) -> Result<(), CheckpointError> {
+        let missing: Vec<_> = keys.iter().filter(|key| !self.header.tensors.contains_key(*key)).cloned().collect();
+        if !missing.is_empty() {
+            return Err(CheckpointError::MissingKey { keys: missing, path: self.path.clone() });
+        }
+        // The index lists keys in sorted order, as its reader makes it from a sorted map.
+        let extra: Vec<_> =
+            self.header.tensors.keys().filter(|key| keys.binary_search(key).is_err()).cloned().collect();
+        if !extra.is_empty() {
+            let mend = "the index and this shard are of different checkpoints: download both again".into();
+            return Err(CheckpointError::UnknownKey { keys: extra, path: self.path.clone(), mend });
+        }
+        Ok(())
+    }
+}
+
+fn decode<const N: usize, T>(bytes: &[u8], value: impl Fn([u8; N]) -> T) -> Vec<T> {
+    bytes.as_chunks::<N>().0.iter().map(|chunk| value(*chunk)).collect()
+}

@@ -1,0 +1,184 @@
+//! Files and folders that are written whole or not at all.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+use safetensors::tensor::TensorInfo;
+use serde_json::{Map, Value};
+
+use super::error::CheckpointError;
+use super::header::{MAX_HEADER, METADATA};
+use crate::file::{BUFFER, beside, parent, sync_file, sync_folder, write_atomically};
+
+/// Writes a file by way of a temporary one beside it, which is synced and then renamed: a reader, or a machine that loses power, sees the
+/// old file or the new one. The folder must exist; the file gets the usual permissions of a new file.
+///
+/// # Errors
+/// `Io`; the old file is then as it was.
+pub fn write_file(
+    path: impl AsRef<Path>,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), CheckpointError> {
+    let path = path.as_ref();
+    write_atomically(path, fill).map_err(CheckpointError::io("write", path))
+}
+
+/// Writes a folder whole: `fill` fills a temporary folder beside it, whose files are then synced, and which takes the place of `dir`.
+///
+/// **Everything that `dir` held before is deleted.** Parent folders are made. A link to a folder stays a link; what it leads to is
+/// replaced. The swap is two renames (old aside, new in), so that a reader never sees a mixture; in the instant between them there is no
+/// `dir`, and a crash at that instant leaves both folders whole in a hidden folder beside it, named `.<name>.<random>`.
+///
+/// # Errors
+/// What `fill` returns, and `Io`. The old folder is then as it was; should even putting it back fail, the message says where it is.
+pub fn write_folder<E: From<CheckpointError>>(
+    dir: impl AsRef<Path>,
+    fill: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
+    let dir = real_folder(dir.as_ref())?;
+    let folder = parent(&dir);
+    fs::create_dir_all(folder).map_err(CheckpointError::io("make the folder", folder))?;
+    let room = beside(&dir, 0o777, |builder, folder| builder.tempdir_in(folder));
+    let room = room.map_err(CheckpointError::io("make a temporary beside", &dir))?;
+    let new = room.path().join("new");
+    fs::create_dir(&new).map_err(CheckpointError::io("make the folder", &new))?;
+    fill(&new)?;
+    sync_tree(&new)?;
+    Ok(swap(&dir, &new, room)?)
+}
+
+/// Follows links to an existing folder, since renaming a link would leave what it leads to behind.
+fn real_folder(dir: &Path) -> Result<PathBuf, CheckpointError> {
+    match fs::canonicalize(dir) {
+        Ok(real) if real.is_dir() => Ok(real),
+        Ok(_) => Err(CheckpointError::io("replace by a folder", dir)(io::ErrorKind::NotADirectory.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(dir.to_path_buf()),
+        Err(error) => Err(CheckpointError::io("read", dir)(error)),
+    }
+}
+
+/// Renames `dir` into `room` and `new` to `dir`; on failure the old folder is put back.
+fn swap(dir: &Path, new: &Path, room: tempfile::TempDir) -> Result<(), CheckpointError> {
+    let old = room.path().join("old");
+    let had_old = dir.exists();
+    if had_old {
+        fs::rename(dir, &old).map_err(CheckpointError::io("move aside", dir))?;
+    }
+    let Err(cause) = fs::rename(new, dir) else {
+        // The renames last before the old folder goes, which it does with `room`.
+        return sync_folder(parent(dir)).map_err(CheckpointError::io("sync the folder of", dir));
+    };
+    if had_old && fs::rename(&old, dir).is_err() {
+        // The only copy of the old folder is in there: it must not be cleaned up.
+        let kept = room.keep().join("old");
+        return Err(CheckpointError::io("put back, move it to its place yourself,", &kept)(cause));
+    }
+    Err(CheckpointError::io("replace", dir)(cause))
+}
+
+/// Saves float32 tensors as a safetensors file that Transformers loads: tensors sorted by name, `format: pt` in the metadata unless the
+/// caller's has one. Equal input gives equal bytes.
+///
+/// # Shapes
+/// Each tensor is (key, sizes, values in row-major order).
+///
+/// # Errors
+/// `WrongLength` when values do not fill a shape, `DuplicateKey` when a key comes twice or is the reserved `__metadata__`, `Io`.
+pub fn save_tensors(
+    path: impl AsRef<Path>,
+    tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
+    metadata: &[(&str, &str)],
+) -> Result<(), CheckpointError> {
+    let path = path.as_ref();
+    let mut sorted = BTreeMap::new();
+    for (key, shape, values) in tensors {
+        if shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size)) != Some(values.len()) {
+            return Err(CheckpointError::WrongLength { key, shape, values: values.len() });
+        }
+        if key == METADATA || sorted.contains_key(&key) {
+            return Err(twice(&key, if key == METADATA { "the format itself" } else { "the tensors to save" }));
+        }
+        sorted.insert(key, (shape, values));
+    }
+    let header = header(&sorted, metadata).map_err(CheckpointError::io("write the header of", path))?;
+    write_file(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        sorted.values().try_for_each(|(_, values)| write_values(file, values))
+    })
+}
+
+/// In pieces, so that no second copy of a large tensor is made.
+fn write_values(file: &mut dyn Write, values: &[f32]) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    for piece in values.chunks(BUFFER / size_of::<f32>()) {
+        bytes.clear();
+        bytes.extend(piece.iter().flat_map(|value| value.to_le_bytes()));
+        file.write_all(&bytes)?;
+    }
+    Ok(())
+}
+
+fn twice(key: &str, first: &str) -> CheckpointError {
+    CheckpointError::DuplicateKey { key: key.into(), first: first.into(), second: "the tensors to save".into() }
+}
+
+/// The header's JSON, filled up with spaces so that the data starts at a multiple of 8.
+fn header(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>, metadata: &[(&str, &str)]) -> io::Result<Vec<u8>> {
+    let mut texts = BTreeMap::from([("format", "pt")]);
+    texts.extend(metadata.iter().copied());
+    let mut map = Map::new();
+    map.insert(METADATA.into(), serde_json::to_value(texts)?);
+    let mut offset = 0;
+    for (key, (shape, values)) in tensors {
+        let end = offset + values.len() * size_of::<f32>();
+        let info = TensorInfo { dtype: Dtype::F32, shape: shape.clone(), data_offsets: (offset, end) };
+        map.insert(key.clone(), serde_json::to_value(info)?);
+        offset = end;
+    }
+    let mut json = serde_json::to_vec(&Value::Object(map))?;
+    json.resize(json.len().next_multiple_of(8), b' ');
+    if json.len() > MAX_HEADER {
+        return Err(io::Error::other(format!(
+            "{} bytes, but the format allows {MAX_HEADER}: save fewer tensors a file",
+            json.len()
+        )));
+    }
+    Ok(json)
+}
+
+/// Syncs every file and folder under `dir`, and `dir` itself.
+fn sync_tree(dir: &Path) -> Result<(), CheckpointError> {
+    for entry in fs::read_dir(dir).map_err(CheckpointError::io("read the folder", dir))? {
+        let entry = entry.map_err(CheckpointError::io("read the folder", dir))?;
+        let path = entry.path();
+        let kind = entry.file_type().map_err(CheckpointError::io("read", &path))?;
+        if kind.is_dir() {
+            sync_tree(&path)?;
+        } else if kind.is_file() {
+            sync_file(&path).map_err(CheckpointError::io("sync", &path))?;
+        }
+    }
+    sync_folder(dir).map_err(CheckpointError::io("sync the folder", dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_swap_that_fails_midway_puts_the_old_folder_back() {
+        let outer = tempfile::tempdir().expect("a temporary folder");
+        let dir = outer.path().join("model");
+        fs::create_dir(&dir).expect("made");
+        fs::write(dir.join("a"), b"old").expect("written");
+        let room = tempfile::tempdir_in(outer.path()).expect("a temporary folder");
+        let absent = room.path().join("new");
+        assert!(matches!(swap(&dir, &absent, room), Err(CheckpointError::Io { action: "replace", .. })));
+        assert_eq!(fs::read(dir.join("a")).expect("there"), b"old");
+        assert_eq!(fs::read_dir(outer.path()).expect("a folder").count(), 1);
+    }
+}

@@ -1,0 +1,106 @@
+//! [`Predictor`]: labels for new text from a trained classifier.
+
+use crate::backbone::{Backbone, Bert, TextInput};
+use crate::checkpoint::{FromPretrained, load_classifier};
+use crate::data::{BatchOrder, TokenRow, pad_rows};
+use crate::error::Error;
+use crate::head::{Classifier, TaskHead};
+use crate::model::Model;
+use crate::objective::{TextClassification, text_input};
+use crate::train::plain_device;
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::Serialize;
+use std::path::Path;
+
+/// What a classifier says about a text.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Prediction {
+    /// The most probable label.
+    pub label: String,
+    /// Its probability, 0 to 1.
+    pub probability: f64,
+    /// The probability of every label, in the order of the label map.
+    pub probabilities: Vec<f64>,
+    /// Whether the text was longer than the model reads, so that its end was left out.
+    pub truncated: bool,
+}
+
+/// A text classifier ready to answer: model, tokenizer and labels.
+#[derive(Debug)]
+pub struct Predictor<B = Bert> {
+    model: Model<B, Classifier>,
+    task: TextClassification,
+    batch_size: usize,
+}
+
+impl<B> Predictor<B>
+where
+    B: FromPretrained + Backbone<Input = TextInput>,
+    Classifier: TaskHead<B::Features, Output = Tensor<2>>,
+{
+    /// From a model that is in memory.
+    pub fn new(model: &Model<B, Classifier>, task: TextClassification) -> Self {
+        Self { model: model.valid(), task, batch_size: 32 }
+    }
+
+    /// From a folder that [`save_classifier`](crate::checkpoint::save_classifier) or Transformers wrote.
+    ///
+    /// # Errors
+    /// As [`load_classifier`].
+    pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        let saved = load_classifier::<B>(folder.as_ref(), device)?;
+        Ok(Self::new(&saved.model, saved.task))
+    }
+
+    /// Reads at most so many texts at once.
+    pub fn with_batch_size(mut self, batch_size: usize) -> Self {
+        self.batch_size = batch_size.max(1);
+        self
+    }
+
+    /// Labels texts, in their order. They are run in batches of similar length.
+    ///
+    /// # Errors
+    /// A text that the tokenizer cannot encode.
+    pub fn predict<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Vec<Prediction>, Error> {
+        let logits = self.logits(texts)?;
+        Ok(logits.into_iter().map(|(logits, truncated)| self.prediction(&logits, truncated)).collect())
+    }
+
+    /// The head's logits for each text, `num_labels` values, and whether the text was cut.
+    fn logits<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Vec<(Vec<f64>, bool)>, Error> {
+        let encodings = self.task.tokenizer().encode(texts, self.task.max_length())?;
+        let pad_id = self.task.tokenizer().require_pad_id()?;
+        let device = plain_device(&self.model);
+        let lengths: Vec<usize> = encodings.rows.iter().map(TokenRow::len).collect();
+        let order = BatchOrder { batch_size: self.batch_size, seed: 0, shuffle: false, bucket: true };
+        let mut logits = vec![(vec![], false); texts.len()];
+        for indices in order.batches(&lengths, 0) {
+            let rows: Vec<&TokenRow> = indices.iter().map(|index| &encodings.rows[*index]).collect();
+            let input = text_input(pad_rows(&rows, pad_id), &device);
+            self.model.backbone.check(&input)?;
+            let output = self.model.forward(input);
+            let classes = output.dims()[1];
+            let values: Vec<f64> = output.into_data().iter::<f64>().collect();
+            for (row, index) in indices.into_iter().enumerate() {
+                logits[index] = (values[row * classes..(row + 1) * classes].to_vec(), encodings.rows[index].truncated);
+            }
+        }
+        Ok(logits)
+    }
+
+    fn prediction(&self, logits: &[f64], truncated: bool) -> Prediction {
+        let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let exponents: Vec<f64> = logits.iter().map(|logit| (logit - largest).exp()).collect();
+        let sum: f64 = exponents.iter().sum();
+        let probabilities: Vec<f64> = exponents.iter().map(|exponent| exponent / sum).collect();
+        let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap_or(0);
+        Prediction {
+            label: self.task.labels().name(best).unwrap_or_default().into(),
+            probability: probabilities.get(best).copied().unwrap_or(0.0),
+            probabilities,
+            truncated,
+        }
+    }
+}
