@@ -88,3 +88,14 @@ pub(super) fn in_length_order<O: Objective>(
 pub(crate) fn plain_device<M: Module>(model: &M) -> Device {
     model.devices().into_iter().next().unwrap_or_else(host).inner()
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_parameters_is_on_flex_whatever_else_is_built() {
+        let nothing: Option<burn::nn::Linear> = None;
+        assert_eq!(plain_device(&nothing), Device::flex());
+    }
+}
