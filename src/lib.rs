@@ -3,6 +3,8 @@
 //!
 //! Modules in the order in which data flows through them:
 
+#![warn(clippy::unwrap_used)] // Tests and examples may.
+
 pub mod data;
 
 pub mod objective;
