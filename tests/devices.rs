@@ -1,5 +1,7 @@
 //! Every device of the build computes what Flex computes: outputs, gradients, losses of a run; frozen bytes stay.
 
+#![allow(clippy::unwrap_used)]
+
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};

@@ -3,6 +3,8 @@
 //! Runs `benches/compare/check_saved.py` with the Python that `REKINDLE_PYTHON` names, or that of the environment that
 //! `benches/compare/setup` makes.
 
+#![allow(clippy::unwrap_used)]
+
 use rekindle::backbone::{Bert, BertConfig, Pooling};
 use rekindle::checkpoint::save_classifier;
 use rekindle::data::{Labels, TextExample, TextTokenizer};

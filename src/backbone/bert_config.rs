@@ -80,6 +80,29 @@ pub struct BertConfig {
     pub extra: Map<String, Value>,
 }
 
+impl Default for BertConfig {
+    /// The sizes of `bert-base-uncased`.
+    fn default() -> Self {
+        Self {
+            vocab_size: 30522,
+            hidden_size: 768,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            intermediate_size: 3072,
+            hidden_act: Activation::Gelu,
+            hidden_dropout_prob: tenth(),
+            attention_probs_dropout_prob: tenth(),
+            max_position_embeddings: default_positions(),
+            type_vocab_size: two(),
+            initializer_range: default_deviation(),
+            layer_norm_eps: default_epsilon(),
+            pad_token_id: Some(0),
+            classifier_dropout: None,
+            extra: Map::from_iter([("model_type".into(), "bert".into())]),
+        }
+    }
+}
+
 fn tenth() -> f64 {
     0.1
 }

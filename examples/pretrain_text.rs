@@ -1,0 +1,180 @@
+//! Pretrains a small BERT on plain text by masked language modelling, and saves a checkpoint folder that
+//! `finetune_text --model` and Transformers load.
+//!
+//! Without arguments it reads `assets/intents/unlabelled.txt`; `assets/tiny-bert` was made by
+//!
+//! ```text
+//! cargo run --release --example pretrain_text -- --out assets/tiny-bert
+//! ```
+
+use clap::Parser;
+use rekindle::backbone::{Activation, Bert, BertConfig, Pooling};
+use rekindle::checkpoint::{Checkpoint, save_pretrained};
+use rekindle::data::{TextTokenizer, TokenRow, read_lines, train_wordpiece};
+use rekindle::head::MaskedLm;
+use rekindle::metric::perplexity;
+use rekindle::model::Model;
+use rekindle::objective::{MaskedLanguage, Masking};
+use rekindle::optim::{Schedule, Warmup};
+use rekindle::params::{Freeze, Inventory, Progress, Rates, TrainPlan};
+use rekindle::train::{Data, Fit, ProgressLine, fit};
+use serde_json::json;
+use std::error::Error;
+use std::path::PathBuf;
+
+/// Pretrains a small BERT on a text file, one text a line.
+#[derive(Parser, Debug)]
+struct Args {
+    /// Text file, one text a line.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/intents/unlabelled.txt"))]
+    text: PathBuf,
+    /// Goes on from this checkpoint folder, with its tokenizer and sizes, instead of starting fresh.
+    #[arg(long)]
+    model: Option<PathBuf>,
+    /// Folder with a tokenizer; without it one is trained on the text.
+    #[arg(long)]
+    tokenizer: Option<PathBuf>,
+    /// Entries of a trained tokenizer.
+    #[arg(long, default_value_t = 2000)]
+    vocab_size: usize,
+    #[arg(long, default_value_t = 128)]
+    hidden_size: usize,
+    #[arg(long, default_value_t = 2)]
+    layers: usize,
+    #[arg(long, default_value_t = 4)]
+    heads: usize,
+    #[arg(long, default_value_t = 512)]
+    intermediate_size: usize,
+    #[arg(long, default_value_t = 0.1)]
+    dropout: f64,
+    /// Share of tokens to predict.
+    #[arg(long, default_value_t = 0.15)]
+    mlm_probability: f64,
+    /// Masks all pieces of a word together.
+    #[arg(long)]
+    whole_word: bool,
+    #[arg(long, default_value_t = 20)]
+    epochs: usize,
+    #[arg(long, default_value_t = 2e-3)]
+    lr: f64,
+    #[arg(long, default_value_t = 64)]
+    batch_size: usize,
+    /// Longest text in tokens.
+    #[arg(long, default_value_t = 64)]
+    max_length: usize,
+    /// Share of the lines to measure on.
+    #[arg(long, default_value_t = 0.05)]
+    validation_share: f64,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Uses the first so many lines.
+    #[arg(long)]
+    limit: Option<usize>,
+    /// flex, ndarray, wgpu or cuda.
+    #[arg(long, default_value = "flex")]
+    device: String,
+    /// Where the checkpoint goes.
+    #[arg(long, default_value = "runs/pretrain_text")]
+    out: PathBuf,
+    /// Writes a report.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::parse();
+    let device = rekindle::device(&args.device)?;
+    let mut lines = read_lines(&args.text)?;
+    lines.truncate(args.limit.unwrap_or(usize::MAX));
+    let checkpoint = args.model.as_ref().map(Checkpoint::open).transpose()?;
+
+    let tokenizer = match (&checkpoint, &args.tokenizer) {
+        (Some(checkpoint), _) => checkpoint.tokenizer()?,
+        (None, Some(folder)) => TextTokenizer::from_folder(folder)?,
+        (None, None) => train_wordpiece(&lines, args.vocab_size)?,
+    };
+    let config = match &checkpoint {
+        Some(checkpoint) => checkpoint.config::<Bert>()?,
+        None => fresh_config(&args, &tokenizer)?,
+    };
+    let head = MaskedLm::with(
+        config.hidden_size,
+        config.vocab_size,
+        config.hidden_act,
+        config.layer_norm_eps,
+        args.seed,
+        &device,
+    );
+    let mut model = Model::new(Bert::new(&config, Pooling::Mean, args.seed, &device), head);
+    if let Some(checkpoint) = &checkpoint {
+        let loaded = checkpoint.model(&model)?;
+        println!("{}", loaded.report);
+        model = loaded.module;
+    }
+
+    let max_length = args.max_length.min(config.max_position_embeddings);
+    let encodings = tokenizer.encode(&lines, max_length)?;
+    let (train, validation) = hold_out(encodings.rows, args.validation_share);
+    println!(
+        "{} lines to train on, {} to measure on, {} cut to {max_length} tokens, {} tokens in the vocabulary",
+        train.len(),
+        validation.len(),
+        encodings.truncated,
+        tokenizer.vocab_size()
+    );
+    let objective =
+        MaskedLanguage::new(&tokenizer, Masking { probability: args.mlm_probability, whole_word: args.whole_word })?;
+    let fit_config = Fit {
+        epochs: args.epochs,
+        batch_size: args.batch_size,
+        rates: Rates::new(args.lr),
+        schedule: Schedule::Linear { warmup: Warmup::Ratio(0.05) },
+        seed: args.seed,
+        folder: Some(args.out.with_extension("run")),
+        ..Fit::default()
+    };
+    let plan = TrainPlan::new(&Inventory::of(&model)?, &Freeze::Nothing, &fit_config.rates, Progress::default())?;
+    println!("{plan}");
+
+    let mut progress = ProgressLine::new();
+    let data = Data { train: &train, validation: &validation };
+    let report = fit(&mut model, &objective, data, &Freeze::Nothing, &fit_config, &mut [&mut progress])?;
+    if let Some(best) = report.best {
+        let (loss, accuracy) = (best.summary.loss, best.summary.accuracy.unwrap_or(0.0));
+        println!("held-out masked tokens: perplexity {:.1}, accuracy {accuracy:.3}", perplexity(loss));
+    }
+    save_pretrained(&args.out, &model, &config, "BertForMaskedLM", &tokenizer)?;
+    println!("saved in {}", args.out.display());
+    if let Some(path) = &args.json {
+        let report = json!({ "seed": args.seed, "config": config, "report": report });
+        rekindle::checkpoint::write_file(path, |file| serde_json::to_writer_pretty(file, &report).map_err(Into::into))?;
+    }
+    Ok(())
+}
+
+fn fresh_config(args: &Args, tokenizer: &TextTokenizer) -> Result<BertConfig, Box<dyn Error>> {
+    let config = BertConfig {
+        vocab_size: tokenizer.vocab_size(),
+        hidden_size: args.hidden_size,
+        num_hidden_layers: args.layers,
+        num_attention_heads: args.heads,
+        intermediate_size: args.intermediate_size,
+        hidden_act: Activation::Gelu,
+        hidden_dropout_prob: args.dropout,
+        attention_probs_dropout_prob: args.dropout,
+        max_position_embeddings: args.max_length.max(128),
+        pad_token_id: tokenizer.pad_id().map(|id| id as usize),
+        ..BertConfig::default()
+    };
+    config.check()?;
+    Ok(config)
+}
+
+/// Sets every n-th line aside.
+fn hold_out(rows: Vec<TokenRow>, share: f64) -> (Vec<TokenRow>, Vec<TokenRow>) {
+    let every = if share > 0.0 { (1.0 / share).round().max(2.0) as usize } else { usize::MAX };
+    let (validation, train): (Vec<_>, Vec<_>) =
+        rows.into_iter().enumerate().partition(|(index, _)| index % every == every - 1);
+    let rows = |part: Vec<(usize, TokenRow)>| part.into_iter().map(|(_, row)| row).collect();
+    (rows(train), rows(validation))
+}
