@@ -61,7 +61,7 @@ pub fn save_classifier<B: FromPretrained>(
     };
     write_folder(folder, |folder| {
         write_model(folder, model, config, &classifier_config(task.labels(), pooling))?;
-        write_tokenizer(folder, task.tokenizer())?;
+        write_tokenizer(folder, task.tokenizer(), task.max_length())?;
         if pooling != Pooling::Pooler {
             let path = folder.join("modeling_rekindle.py");
             super::write_file(&path, |file| file.write_all(MODELLING.as_bytes()))?;

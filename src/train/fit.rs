@@ -154,13 +154,13 @@ where
         if self.plan.plain.first() != Some(&true) || !self.objective.repeats() || !read_again || cache_bytes == 0 {
             return Ok(());
         }
-        let (plain, device) = (self.plan.plain.clone(), self.device.clone().inner());
+        let plain = self.plan.plain.clone();
         let all = self.data.train.len() + self.data.validation.len();
         let backbone = self.model.backbone.clone();
         let mut kept = 0;
         let mut fill_one = |run: &mut Self, examples, budget| {
             let objective = run.objective;
-            let cache = fill(&backbone, &plain, objective, examples, batch_size, budget, &device, |done| {
+            let cache = fill(&backbone, &plain, objective, examples, batch_size, budget, |done| {
                 for observer in run.observers.iter_mut() {
                     observer.on(&Event::Caching { done: kept + done, all });
                 }
