@@ -53,7 +53,7 @@ where
         Ok(Self::new(&saved.model, saved.task))
     }
 
-    /// Reads at most so many texts at once.
+    /// The same predictor, reading at most so many texts at once (32 unless said otherwise; 0 counts as 1).
     pub fn with_batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = batch_size.max(1);
         self
@@ -62,7 +62,8 @@ where
     /// Labels texts, in their order. They are run in batches of similar length.
     ///
     /// # Errors
-    /// A text that the tokenizer cannot encode.
+    /// A text that the tokenizer cannot encode; tokens that the network has no place for, if the two do not belong
+    /// together.
     pub fn predict<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Vec<Prediction>, Error> {
         let logits = self.logits(texts)?;
         Ok(logits.into_iter().map(|(logits, truncated)| self.prediction(&logits, truncated)).collect())

@@ -138,7 +138,7 @@ fn collect<M: Module>(module: &M, as_in_files: bool) -> Vec<(String, Vec<usize>,
 pub(super) fn save_mapped<M: Module>(module: &M, map: &KeyMap, path: &Path) -> Result<(), CheckpointError> {
     let mut renamed = vec![];
     for (own, shape, values) in collect(module, true) {
-        let key = map.to_file(&own).ok_or_else(|| CheckpointError::Unmapped { path: own })?;
+        let key = map.to_file(&own).ok_or(CheckpointError::Unmapped { path: own })?;
         renamed.push((key, shape, values));
     }
     save_tensors(path, renamed, &[("format", "pt")])

@@ -36,7 +36,7 @@ const HEAD: &str = "classifier";
 const MODELLING: &str = include_str!("modeling_rekindle.py");
 
 /// Writes a text classifier's folder, atomically: everything that [`Predictor::load`](crate::predict::Predictor::load)
-/// reads, in the layout of Transformers.
+/// reads, in the layout of Transformers. What the folder held before is deleted.
 ///
 /// `AutoModelForSequenceClassification` loads it unchanged where features are pooled by the pooler. Transformers' own
 /// BERT has no other pooling, so with `cls` or `mean` the folder carries a small module for `trust_remote_code=True`.

@@ -165,7 +165,8 @@ impl Checkpoint {
     }
 }
 
-/// Writes a pretrained model's folder, atomically: `config.json`, `model.safetensors`, `tokenizer.json`.
+/// Writes a pretrained model's folder, atomically: `config.json`, `model.safetensors`, `tokenizer.json`. What the folder
+/// held before is deleted.
 ///
 /// `architecture` is Transformers' class for backbone and head together, such as `BertForMaskedLM`.
 ///

@@ -91,8 +91,8 @@ impl Objective for TextClassification {
     }
 }
 
-/// Padded rows as tensors `[batch, seq]` on `device`.
-pub(crate) fn text_input(padded: PaddedRows, device: &Device) -> TextInput {
+/// Padded rows as tensors `[batch, seq]` on `device`: what an [`Objective`] of texts feeds in.
+pub fn text_input(padded: PaddedRows, device: &Device) -> TextInput {
     let shape = [padded.rows, padded.seq];
     TextInput {
         ids: Tensor::from_data(TensorData::new(padded.ids, shape), device),

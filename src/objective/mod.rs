@@ -4,8 +4,7 @@
 mod classification;
 mod masked_language;
 
-pub(crate) use classification::text_input;
-pub use classification::{LabelledRow, TextClassification};
+pub use classification::{LabelledRow, TextClassification, text_input};
 pub use masked_language::{MaskedLanguage, Masking};
 
 use crate::data::DataError;

@@ -38,6 +38,7 @@ pub(super) fn run_plain<B: Backbone>(backbone: &B, plain: &[bool], input: B::Inp
 
 /// Computes the states of all examples in one pass in length order, so that their bits do not depend on the step at
 /// which a run begins. `None` where they would need more than `budget` bytes.
+#[allow(clippy::too_many_arguments)] // Called in one place, where each has its own name.
 pub(super) fn fill<B, O>(
     backbone: &B,
     plain: &[bool],
