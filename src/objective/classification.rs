@@ -68,11 +68,14 @@ impl Objective for TextClassification {
     fn batch(
         &self,
         examples: &[&LabelledRow],
-        _: &Draws,
+        draws: &Draws,
         device: &Device,
     ) -> Result<Batch<TextInput, Tensor<1, Int>>, DataError> {
         let labels = examples.iter().enumerate();
-        let labels = labels.map(|(index, example)| example.label.ok_or(DataError::NoLabel { index }));
+        let labels = labels.map(|(row, example)| {
+            let unlabelled = || DataError::NoLabel { index: draws.example(row) };
+            example.label.ok_or_else(unlabelled)
+        });
         let labels: Vec<i64> = labels.map(|label| label.map(|class| class as i64)).collect::<Result<_, _>>()?;
         let rows: Vec<&TokenRow> = examples.iter().map(|example| &example.row).collect();
         let targets = Tensor::from_data(TensorData::new(labels, [examples.len()]), device);

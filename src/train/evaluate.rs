@@ -56,6 +56,7 @@ where
     for indices in in_length_order(objective, examples, batch_size) {
         let chosen: Vec<_> = indices.iter().map(|index| &examples[*index]).collect();
         let batch = objective.batch(&chosen, &Draws::new(seed, EVALUATION, &indices), &device)?;
+        model.head.check(&batch.targets)?;
         let state = match cache.and_then(|cache| cache.get(&indices)) {
             Some(state) => {
                 let rest = (1..plain.len()).filter(|stage| !plain[*stage]);
