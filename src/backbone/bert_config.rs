@@ -1,6 +1,7 @@
 //! BERT's configuration file.
 
 use crate::checkpoint::CheckpointError;
+use crate::nn::gelu;
 use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -27,7 +28,7 @@ impl Activation {
     /// Any shape, unchanged.
     pub fn forward<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
         match self {
-            Self::Gelu => activation::gelu(input),
+            Self::Gelu => gelu(input),
             Self::GeluTanh => activation::gelu_approximate(input),
             Self::Relu => activation::relu(input),
             Self::Silu => activation::silu(input),

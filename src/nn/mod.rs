@@ -6,6 +6,7 @@
 mod attention;
 mod dropout;
 mod embedding;
+mod gelu;
 mod init;
 mod linear;
 mod norm;
@@ -14,6 +15,7 @@ pub use attention::{attention, merge_heads, split_heads};
 pub use burn::nn::Linear;
 pub use dropout::{Dropout, RandomScope};
 pub use embedding::Embedding;
+pub use gelu::gelu;
 pub use init::Init;
 pub use linear::linear;
 pub use norm::LayerNorm;
