@@ -129,12 +129,15 @@ fn old_names_and_bare_bodies_are_read() {
     assert!(bits(&loads(folder.path())) == expected);
 }
 
+/// A number type, its bytes, and what is left of a value in it.
+type Half = (Dtype, fn(f32) -> [u8; 2], fn(f32) -> f32);
+
 #[test]
 fn half_precision_is_read() {
     let folder = temporary();
     let model = saved_classifier(folder.path());
     let tensors = read(folder.path());
-    let halves: [(Dtype, fn(f32) -> [u8; 2], fn(f32) -> f32); 2] = [
+    let halves: [Half; 2] = [
         (Dtype::F16, |value| f16::from_f32(value).to_le_bytes(), |value| f16::from_f32(value).to_f32()),
         (Dtype::BF16, |value| bf16::from_f32(value).to_le_bytes(), |value| bf16::from_f32(value).to_f32()),
     ];
