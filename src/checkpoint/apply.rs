@@ -149,7 +149,7 @@ pub(super) fn save_mapped<M: Module>(module: &M, map: &KeyMap, path: &Path) -> R
 /// # Errors
 /// [`CheckpointError::Io`] names the path.
 pub fn save_weights<M: Module>(module: &M, path: &Path) -> Result<(), CheckpointError> {
-    save_tensors(path, collect(module, false), &[("format", "rekindle")])
+    save_tensors(path, selected(module, |_| true), &[("format", "rekindle")])
 }
 
 /// A copy of `module` with the weights that [`save_weights`] wrote.
@@ -157,10 +157,24 @@ pub fn save_weights<M: Module>(module: &M, path: &Path) -> Result<(), Checkpoint
 /// # Errors
 /// A missing or unknown path, a wrong shape, a NaN, a damaged file; `module` is not touched.
 pub fn load_weights<M: Module>(module: &M, path: &Path) -> Result<M, CheckpointError> {
+    load_selected(module, path, |_| true)
+}
+
+/// Path, shape and values of the chosen float tensors of a module.
+pub(crate) fn selected<M: Module>(module: &M, keep: impl Fn(&str) -> bool) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    collect(module, false).into_iter().filter(|(path, ..)| keep(path)).collect()
+}
+
+/// A copy of `module` with the chosen tensors from a file that holds exactly those.
+pub(crate) fn load_selected<M: Module>(
+    module: &M,
+    path: &Path,
+    keep: impl Fn(&str) -> bool,
+) -> Result<M, CheckpointError> {
     let tensors = Tensors::open_file(path)?;
     let mut values = HashMap::new();
     let mut unknown: BTreeSet<&str> = tensors.keys().collect();
-    for entry in parameters(module) {
+    for entry in parameters(module).filter(|entry| keep(&entry.path)) {
         if !unknown.remove(entry.path.as_str()) {
             return Err(CheckpointError::MissingKey { keys: vec![entry.path], path: path.into() });
         }

@@ -14,6 +14,7 @@ mod plain;
 mod policies;
 mod pretraining;
 mod rates;
+mod resume;
 mod run;
 mod run_faults;
 mod run_files;
