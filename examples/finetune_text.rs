@@ -146,7 +146,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let freeze = args.freeze.clone().unwrap_or(Freeze::Nothing);
-    save_classifier(&args.out, &best, &config, args.pooling, &task, &freeze)?;
+    save_classifier(&args.out, &best, &config, &task, &freeze)?;
     println!("\nsaved in {}", args.out.display());
     ask(&args.out, args, &texts)?;
     report["seconds"] = json!(start.elapsed().as_secs_f64());
@@ -259,9 +259,8 @@ impl Job<'_> {
 
     fn model(&self, body: Bert, seed: u64) -> Model<Bert, Classifier> {
         let device = body_device(&body);
-        let dropout = self.config.classifier_dropout.unwrap_or(self.config.hidden_dropout_prob);
         let head = Classifier::new(self.config.hidden_size, self.task.labels().len(), seed, &device);
-        Model::new(body, head.with_dropout(dropout))
+        Model::new(body, head.with_dropout(self.config.head_dropout()))
     }
 
     fn print_plan(&self, model: &Model<Bert, Classifier>, freeze: &Freeze, lr: f64) -> Result<(), Box<dyn Error>> {
@@ -293,7 +292,7 @@ impl Job<'_> {
             schedule: Schedule::Linear { warmup: Warmup::Ratio(0.1) },
             seed,
             monitor: Monitor::Accuracy,
-            folder: show.then(|| self.args.out.with_extension("run")),
+            folder: show.then(|| format!("{}.run", self.args.out.display()).into()),
             ..Fit::default()
         };
         let data = Data { train: &rows, validation: &self.texts.validation };
