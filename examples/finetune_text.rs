@@ -150,7 +150,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         Some(freeze) => run.one_way(pretrained.module, freeze)?,
         None => run.three_ways(pretrained.module)?,
     };
-    save_classifier(&args.out, &best.model, &config, args.pooling, &task, &best.freeze)?;
+    save_classifier(&args.out, &best.model, &config, &task, &best.freeze)?;
     println!("\nsaved in {}", args.out.display());
     ask(&args.out, args, &texts)?;
     report["seconds"] = json!(start.elapsed().as_secs_f64());
@@ -251,9 +251,8 @@ impl Job<'_> {
 
     fn model(&self, body: Bert, seed: u64) -> Model<Bert, Classifier> {
         let device = body_device(&body);
-        let dropout = self.config.classifier_dropout.unwrap_or(self.config.hidden_dropout_prob);
         let head = Classifier::new(self.config.hidden_size, self.task.labels().len(), seed, &device);
-        Model::new(body, head.with_dropout(dropout))
+        Model::new(body, head.with_dropout(self.config.head_dropout()))
     }
 
     /// The plan of the run, or of the frozen one of three.

@@ -7,6 +7,9 @@ use burn::tensor::{Tensor, TensorData};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
+/// What stands before a backbone's own paths in a model.
+pub(super) const BACKBONE: &str = "backbone.";
+
 /// What a file says against what a module needs.
 struct Matching<'a> {
     tensors: &'a Tensors,
@@ -43,7 +46,7 @@ pub(super) fn load_mapped<M: Module>(
     if !missing.is_empty() {
         return Err(CheckpointError::MissingKey { keys: missing, path: tensors.path().into() });
     }
-    matching.sort_the_rest(map, &used)?;
+    matching.sort_the_rest(map, &used, prefix == BACKBONE)?;
     let report = matching.report;
     Ok((module.clone().map(&mut Setter { values: matching.values }), report))
 }
@@ -65,16 +68,24 @@ impl Matching<'_> {
         Ok(())
     }
 
-    /// Keys that no parameter read: those of other heads and optional parts are reported; unknown ones are an error, and
-    /// so are those of the body, such as a layer that the configuration leaves out.
-    fn sort_the_rest(&mut self, map: &KeyMap, used: &BTreeSet<String>) -> Result<(), CheckpointError> {
+    /// Keys that no parameter read: those of other heads and optional parts are reported, and where the body alone is
+    /// loaded, all that is not of the body. Unknown ones are an error, and so are those of the body, such as a layer that
+    /// the configuration leaves out.
+    fn sort_the_rest(
+        &mut self,
+        map: &KeyMap,
+        used: &BTreeSet<String>,
+        body_alone: bool,
+    ) -> Result<(), CheckpointError> {
         let mut unknown = vec![];
         for (key, file_key) in self.keys.iter().filter(|(key, _)| !used.contains(*key)) {
             let paths = map.to_paths(key);
-            let spare = |path: &String| map.is_optional(path) || !path.starts_with("backbone.");
+            let spare = |path: &String| map.is_optional(path) || !path.starts_with(BACKBONE);
             match map.ignored(key) {
                 Some(_) => self.report.ignored.push(file_key.clone()),
-                None if paths.iter().any(spare) => self.report.unused.push(file_key.clone()),
+                None if paths.iter().any(spare) || body_alone && !map.is_of_body(key) => {
+                    self.report.unused.push(file_key.clone())
+                }
                 None => unknown.push(file_key.clone()),
             }
         }

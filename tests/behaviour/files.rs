@@ -95,7 +95,7 @@ fn a_saved_classifier_predicts_the_same() {
         let data = Data { train: &rows, validation: &[] };
         fit(&mut model, &task(), data, &Freeze::Nothing, &fit_config(20, 2e-3), &mut []).unwrap();
         let expected = Predictor::new(&model, task()).predict(&texts).unwrap();
-        save_classifier(folder.path(), &model, &config(2, 0.1), pooling, &task(), &Freeze::Nothing).unwrap();
+        save_classifier(folder.path(), &model, &config(2, 0.1), &task(), &Freeze::Nothing).unwrap();
         let loaded: Predictor = Predictor::load(folder.path(), &device()).unwrap();
         assert_eq!(loaded.predict(&texts).unwrap(), expected, "{pooling}");
         // In another batch a row has other padding, and so other last bits.

@@ -7,6 +7,7 @@ mod damage;
 mod data_faults;
 mod files;
 mod folders;
+mod foreign;
 mod freezing;
 mod input_faults;
 mod masking;
