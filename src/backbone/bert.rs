@@ -162,8 +162,8 @@ impl Layer {
 
     fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
         let hidden = self.attention.forward(hidden, mask);
-        let inner = self.activation.forward(linear(&self.intermediate, hidden.clone()));
-        self.norm.forward(self.dropout.forward(linear(&self.output, inner)) + hidden)
+        let inner = self.activation.after(&self.intermediate, hidden.clone());
+        self.norm.forward_residual(linear(&self.output, inner), hidden, &self.dropout)
     }
 }
 
@@ -200,7 +200,7 @@ impl SelfAttention {
         let mask = mask.clone().reshape([batch, 1, 1, seq]);
         let (query, key, value) = (project(&self.query), project(&self.key), project(&self.value));
         let mixed = merge_heads(attention(query, key, value, Some(mask), &self.probability_dropout));
-        self.norm.forward(self.dropout.forward(linear(&self.output, mixed)) + hidden)
+        self.norm.forward_residual(linear(&self.output, mixed), hidden, &self.dropout)
     }
 }
 

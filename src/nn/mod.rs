@@ -12,8 +12,9 @@ mod norm;
 
 pub use attention::{attention, merge_heads, split_heads};
 pub use burn::nn::Linear;
+pub(crate) use dropout::Draw;
 pub use dropout::{Dropout, RandomScope};
 pub use embedding::Embedding;
 pub use init::Init;
-pub use linear::linear;
+pub use linear::{linear, linear_gelu};
 pub use norm::LayerNorm;
