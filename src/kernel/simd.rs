@@ -75,6 +75,24 @@ pub(super) fn sum_of_pairs(left: &[f32], right: &[f32], step: impl Fn(f32, f32, 
     halve(lanes, |a, b| a + b)
 }
 
+/// The greatest value of a row; NaNs are passed over.
+#[inline(always)]
+pub(super) fn max_of(row: &[f32]) -> f32 {
+    let greater = |a: f32, b: f32| if b > a { b } else { a };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = row.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = greater(*lane, *value);
+        }
+    }
+    for (lane, value) in lanes.iter_mut().zip(rest) {
+        *lane = greater(*lane, *value);
+    }
+    halve(lanes, greater)
+}
+
 #[inline(always)]
 fn halve(mut lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
     for width in [8, 4, 2, 1] {
@@ -119,5 +137,8 @@ pub(super) fn normal<S: Simd>(x: f32) -> (f32, f32) {
         series = fma::<S>(series, t, coefficient);
     }
     let tail = 0.5 * series * t * bell;
-    (if x < 0.0 { tail } else { 1.0 - tail }, bell * 0.398_942_3)
+    (
+        if x < 0.0 { tail } else { 1.0 - tail },
+        bell * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2 * 0.5,
+    )
 }

@@ -3,7 +3,7 @@
 use crate::kernel;
 use crate::nn::{Draw, RandomScope};
 use crate::random::stream;
-use burn::tensor::{Device, FloatDType, Tensor, TensorData, activation};
+use burn::tensor::{Bool, Device, FloatDType, Tensor, TensorData, activation};
 use rand::Rng;
 
 /// An operation on matrices.
@@ -159,6 +159,56 @@ fn dropout_agrees() {
         let reference = |x: &[Tensor<2>]| x[0].clone() * mask(&x[0], Some(draw));
         compare(&format!("dropout {rows} x {width}"), &inputs, &fused, &reference);
     }
+}
+
+/// Batch, queries, keys, heads, width of a head.
+const ATTENTIONS: [[usize; 5]; 6] =
+    [[1, 1, 1, 1, 1], [2, 3, 17, 2, 3], [3, 33, 33, 2, 17], [2, 70, 40, 1, 32], [1, 16, 16, 3, 64], [2, 5, 130, 4, 8]];
+
+#[test]
+fn attention_agrees() {
+    for ([batch, queries, keys, heads, width], scale) in ATTENTIONS.into_iter().zip([1.0, 1.0, 3.0, 1.0, 1.0, 30.0]) {
+        for prob in [0.0, 0.2] {
+            let (draw, hidden) = (draw(prob), heads * width);
+            let inputs = matrices(&[[batch * queries, hidden], [batch * keys, hidden], [batch * keys, hidden]], scale);
+            let visible: Vec<bool> = (0..batch * keys).map(|at| at < keys / 2 || (at < keys && at % 3 == 0)).collect();
+            let visible = Tensor::<2, Bool>::from_data(TensorData::new(visible, [batch, keys]), &Device::flex());
+            let fused = |x: &[Tensor<2>]| {
+                let [query, key, value] = [(0, queries), (1, keys), (2, keys)]
+                    .map(|(index, len): (usize, usize)| x[index].clone().reshape([batch, len, hidden]));
+                let output = kernel::attention(query, key, value, visible.clone(), heads, draw);
+                output.reshape([batch * queries, hidden])
+            };
+            let reference = |x: &[Tensor<2>]| {
+                let [query, key, value] = [(0, queries), (1, keys), (2, keys)].map(|(index, len): (usize, usize)| {
+                    x[index].clone().reshape([batch, len, heads, width]).swap_dims(1, 2)
+                });
+                let scores = query.matmul(key.swap_dims(2, 3)) / (width as f64).sqrt();
+                let hide = visible.clone().bool_not().reshape([batch, 1, 1, keys]).expand(scores.dims());
+                let scores = scores.mask_fill(hide, -1e30);
+                let exponents = (scores.clone() - scores.detach().max_dim(3)).exp();
+                let probabilities = exponents.clone() / exponents.sum_dim(3);
+                let mask = mask(&probabilities.clone().reshape([batch * heads * queries, keys]), draw);
+                let probabilities = probabilities * mask.reshape([batch, heads, queries, keys]);
+                probabilities.matmul(value).swap_dims(1, 2).reshape([batch * queries, hidden])
+            };
+            let name = format!("attention {batch} x {queries} x {keys}, {heads} x {width}, {prob}");
+            compare(&name, &inputs, &fused, &reference);
+        }
+    }
+}
+
+#[test]
+fn attention_does_not_see_padding() {
+    let [long, short, hidden] = [37, 21, 24];
+    let run = |len: usize| {
+        let inputs = matrices(&[[long, hidden]; 3], 1.0);
+        let [query, key, value] = [0, 1, 2].map(|at: usize| inputs[at].clone().narrow(0, 0, len).unsqueeze::<3>());
+        let visible: Vec<bool> = (0..len).map(|at| at < short).collect();
+        let visible = Tensor::<2, Bool>::from_data(TensorData::new(visible, [1, len]), &Device::flex());
+        host(kernel::attention(query, key, value, visible, 3, None).narrow(1, 0, short).reshape([short, hidden]))
+    };
+    assert_eq!(run(short), run(long));
 }
 
 #[test]

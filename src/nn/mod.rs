@@ -10,7 +10,7 @@ mod init;
 mod linear;
 mod norm;
 
-pub use attention::{attention, merge_heads, split_heads};
+pub use attention::{attention, merge_heads, multi_head_attention, split_heads};
 pub use burn::nn::Linear;
 pub(crate) use dropout::Draw;
 pub use dropout::{Dropout, RandomScope};
