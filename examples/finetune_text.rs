@@ -8,6 +8,8 @@
 //! cargo run --release --example finetune_text -- --model DIR --data DIR --freeze backbone --epochs 30 --lr 1e-2
 //! ```
 
+use burn::module::Module;
+use burn::tensor::Device;
 use clap::Parser;
 use comfy_table::{Table, presets};
 use rekindle::backbone::{Bert, BertConfig, Pooling};
@@ -24,6 +26,7 @@ use rekindle::train::{Data, Fit, Monitor, Observer, ProgressLine, Report, evalua
 use serde_json::json;
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Instant;
 
 /// Fine-tunes a text classifier.
@@ -115,17 +118,26 @@ struct Outcome {
     test: Summary,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let device = rekindle::device(&args.device)?;
     let checkpoint = Checkpoint::open(&args.model)?;
     let config: BertConfig = checkpoint.config::<Bert>()?;
-    let (task, texts) = read(&args, &checkpoint, &config)?;
+    let (task, texts) = read(args, &checkpoint, &config)?;
     let pretrained = checkpoint.backbone::<Bert>(args.pooling, &device)?;
     println!("{}: {}", args.model.display(), pretrained.report);
 
-    let run = Job { args: &args, config: &config, task: &task, texts: &texts };
+    let run = Job { args, config: &config, task: &task, texts: &texts };
     let (best, mut report) = match &args.freeze {
         Some(freeze) => run.one_way(pretrained.module, freeze)?,
         None => run.three_ways(pretrained.module)?,
@@ -136,7 +148,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let freeze = args.freeze.clone().unwrap_or(Freeze::Nothing);
     save_classifier(&args.out, &best, &config, args.pooling, &task, &freeze)?;
     println!("\nsaved in {}", args.out.display());
-    ask(&args.out, &args, &texts)?;
+    ask(&args.out, args, &texts)?;
     report["seconds"] = json!(start.elapsed().as_secs_f64());
     if let Some(path) = &args.json {
         rekindle::checkpoint::write_file(path, |file| serde_json::to_writer_pretty(file, &report).map_err(Into::into))?;
@@ -293,8 +305,7 @@ impl Job<'_> {
     }
 }
 
-fn body_device(body: &Bert) -> burn::tensor::Device {
-    use burn::module::Module;
+fn body_device(body: &Bert) -> Device {
     body.devices().into_iter().next().unwrap_or_default()
 }
 

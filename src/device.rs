@@ -49,6 +49,11 @@ pub fn device(name: &str) -> Result<Device, DeviceError> {
     }
 }
 
+/// The device of what has no parameters. Burn's default would be a GPU in a build that can use one, driver or not.
+pub(crate) fn host() -> Device {
+    flex().unwrap_or_default()
+}
+
 macro_rules! device_of {
     ($function:ident, $feature:literal, $make:expr) => {
         #[cfg(feature = $feature)]

@@ -53,7 +53,7 @@ where
         Ok(Self::new(&saved.model, saved.task))
     }
 
-    /// Reads at most so many texts at once.
+    /// The same predictor, reading at most so many texts at once (32 unless said otherwise; 0 counts as 1).
     pub fn with_batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = batch_size.max(1);
         self
@@ -62,14 +62,24 @@ where
     /// Labels texts, in their order. They are run in batches of similar length.
     ///
     /// # Errors
-    /// A text that the tokenizer cannot encode.
+    /// A text that the tokenizer cannot encode; tokens that the network has no place for, if the two do not belong
+    /// together.
     pub fn predict<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Vec<Prediction>, Error> {
-        let logits = self.logits(texts)?;
-        Ok(logits.into_iter().map(|(logits, truncated)| self.prediction(&logits, truncated)).collect())
+        let rows = self.rows(texts)?;
+        Ok(rows.into_iter().map(|(logits, truncated)| self.prediction(&logits, truncated)).collect())
     }
 
-    /// The head's logits for each text, `num_labels` values, and whether the text was cut.
-    fn logits<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Vec<(Vec<f64>, bool)>, Error> {
+    /// What the head says before the softmax, for texts in their order: a row of one value a label, in the order of the
+    /// label map, without a unit. For comparing, calibrating and averaging models; [`predict`](Self::predict) names labels.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub fn logits<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Vec<Vec<f64>>, Error> {
+        Ok(self.rows(texts)?.into_iter().map(|(logits, _)| logits).collect())
+    }
+
+    /// The logits of each text and whether the text was cut.
+    fn rows<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Vec<(Vec<f64>, bool)>, Error> {
         let encodings = self.task.tokenizer().encode(texts, self.task.max_length())?;
         let pad_id = self.task.tokenizer().require_pad_id()?;
         let device = plain_device(&self.model);

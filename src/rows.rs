@@ -154,6 +154,11 @@ impl Record {
     pub fn bytes(&self) -> usize {
         self.0.iter().map(|(_, bytes)| bytes.len()).sum()
     }
+
+    /// Shape and bytes of each tensor, in the bundle's order.
+    pub(crate) fn tensors(&self) -> &[(Vec<usize>, Vec<u8>)] {
+        &self.0
+    }
 }
 
 struct Count(Option<usize>);

@@ -42,6 +42,7 @@ fn wordpiece_gives_the_rows_of_the_tokenizers_library() {
             type_ids: case.type_ids,
             special: case.special_tokens_mask.iter().map(|mask| *mask == 1).collect(),
             word_ids: case.word_ids,
+            truncated: case.truncated,
         };
         assert_eq!(encodings.rows, [expected], "{:?} {:?}", case.text, case.pair);
         assert_eq!(encodings.truncated == 1, case.truncated, "{:?}", case.text);

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use rekindle::metric::{ClassCounts, Scores, perplexity};
+use rekindle::metric::{ClassCounts, ClassScores, perplexity};
 use serde_json::Value;
 
 fn fixture(name: &str) -> Value {
@@ -27,7 +27,7 @@ fn classification_scores_are_those_of_scikit_learn() {
     let counts = ClassCounts::from_indices(&indices(&data["predictions"]), &indices(&data["labels"]), 4).unwrap();
     near(counts.accuracy(), &values["accuracy"], "accuracy");
     near(counts.mcc(), &values["mcc"], "mcc");
-    let check = |scores: Scores, name: &str, pick: &dyn Fn(&Value) -> Value| {
+    let check = |scores: ClassScores, name: &str, pick: &dyn Fn(&Value) -> Value| {
         for (score, found) in [("precision", scores.precision), ("recall", scores.recall), ("f1", scores.f1)] {
             near(found, &pick(&values[format!("{score}_{name}")]), score);
         }

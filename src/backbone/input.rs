@@ -35,6 +35,14 @@ pub enum InputError {
         /// Entries of the table.
         entries: usize,
     },
+    /// A class that the head does not have.
+    #[error("class {class} is not one of the head's {classes}; make the head for as many classes as there are labels")]
+    ClassOutOfRange {
+        /// The class index.
+        class: i64,
+        /// Classes of the head.
+        classes: usize,
+    },
     /// Nothing to read.
     #[error("the batch is empty: it has {rows} rows of {seq} tokens")]
     Empty {
@@ -62,8 +70,24 @@ impl InputError {
     ///
     /// # Errors
     /// [`InputError::IdOutOfRange`].
-    pub fn check_ids(kind: &'static str, ids: &Tensor<2, Int>, entries: usize) -> Result<(), InputError> {
-        let outside = ids.to_data().iter::<i64>().find(|id| *id < 0 || *id >= entries as i64);
-        outside.map_or(Ok(()), |id| Err(Self::IdOutOfRange { kind, id, entries }))
+    pub fn check_ids<const D: usize>(
+        kind: &'static str,
+        ids: &Tensor<D, Int>,
+        entries: usize,
+    ) -> Result<(), InputError> {
+        outside(ids, entries).map_or(Ok(()), |id| Err(Self::IdOutOfRange { kind, id, entries }))
     }
+
+    /// Checks class indices `[rows]` against the number of classes.
+    ///
+    /// # Errors
+    /// [`InputError::ClassOutOfRange`].
+    pub fn check_classes(labels: &Tensor<1, Int>, classes: usize) -> Result<(), InputError> {
+        outside(labels, classes).map_or(Ok(()), |class| Err(Self::ClassOutOfRange { class, classes }))
+    }
+}
+
+/// The first value that is not in `0..entries`.
+fn outside<const D: usize>(values: &Tensor<D, Int>, entries: usize) -> Option<i64> {
+    values.to_data().iter::<i64>().find(|value| *value < 0 || *value >= entries as i64)
 }

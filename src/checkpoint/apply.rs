@@ -65,14 +65,17 @@ impl Matching<'_> {
         Ok(())
     }
 
-    /// Keys that no parameter read: known ones are reported, unknown ones are an error.
+    /// Keys that no parameter read: those of other heads and optional parts are reported; unknown ones are an error, and
+    /// so are those of the body, such as a layer that the configuration leaves out.
     fn sort_the_rest(&mut self, map: &KeyMap, used: &BTreeSet<String>) -> Result<(), CheckpointError> {
         let mut unknown = vec![];
         for (key, file_key) in self.keys.iter().filter(|(key, _)| !used.contains(*key)) {
-            match (map.ignored(key), map.to_paths(key).is_empty()) {
-                (Some(_), _) => self.report.ignored.push(file_key.clone()),
-                (None, false) => self.report.unused.push(file_key.clone()),
-                (None, true) => unknown.push(file_key.clone()),
+            let paths = map.to_paths(key);
+            let spare = |path: &String| map.is_optional(path) || !path.starts_with("backbone.");
+            match map.ignored(key) {
+                Some(_) => self.report.ignored.push(file_key.clone()),
+                None if paths.iter().any(spare) => self.report.unused.push(file_key.clone()),
+                None => unknown.push(file_key.clone()),
             }
         }
         match unknown.is_empty() {
@@ -80,7 +83,7 @@ impl Matching<'_> {
             false => Err(CheckpointError::UnknownKey {
                 keys: unknown,
                 path: self.tensors.path().into(),
-                mend: "load it with the architecture that made it".into(),
+                mend: "load it with the architecture that made it, and the sizes that its configuration had".into(),
             }),
         }
     }
@@ -135,7 +138,7 @@ fn collect<M: Module>(module: &M, as_in_files: bool) -> Vec<(String, Vec<usize>,
 pub(super) fn save_mapped<M: Module>(module: &M, map: &KeyMap, path: &Path) -> Result<(), CheckpointError> {
     let mut renamed = vec![];
     for (own, shape, values) in collect(module, true) {
-        let key = map.to_file(&own).ok_or_else(|| CheckpointError::Unmapped { path: own })?;
+        let key = map.to_file(&own).ok_or(CheckpointError::Unmapped { path: own })?;
         renamed.push((key, shape, values));
     }
     save_tensors(path, renamed, &[("format", "pt")])

@@ -36,7 +36,7 @@ const HEAD: &str = "classifier";
 const MODELLING: &str = include_str!("modeling_rekindle.py");
 
 /// Writes a text classifier's folder, atomically: everything that [`Predictor::load`](crate::predict::Predictor::load)
-/// reads, in the layout of Transformers.
+/// reads, in the layout of Transformers. What the folder held before is deleted.
 ///
 /// `AutoModelForSequenceClassification` loads it unchanged where features are pooled by the pooler. Transformers' own
 /// BERT has no other pooling, so with `cls` or `mean` the folder carries a small module for `trust_remote_code=True`.
@@ -61,7 +61,7 @@ pub fn save_classifier<B: FromPretrained>(
     };
     write_folder(folder, |folder| {
         write_model(folder, model, config, &classifier_config(task.labels(), pooling))?;
-        write_tokenizer(folder, task.tokenizer())?;
+        write_tokenizer(folder, task.tokenizer(), task.max_length())?;
         if pooling != Pooling::Pooler {
             let path = folder.join("modeling_rekindle.py");
             super::write_file(&path, |file| file.write_all(MODELLING.as_bytes()))?;

@@ -165,7 +165,8 @@ impl Checkpoint {
     }
 }
 
-/// Writes a pretrained model's folder, atomically: `config.json`, `model.safetensors`, `tokenizer.json`.
+/// Writes a pretrained model's folder, atomically: `config.json`, `model.safetensors`, `tokenizer.json`. What the folder
+/// held before is deleted.
 ///
 /// `architecture` is Transformers' class for backbone and head together, such as `BertForMaskedLM`.
 ///
@@ -180,7 +181,7 @@ pub fn save_pretrained<B: FromPretrained, H: Module + ModuleDisplay>(
 ) -> Result<(), Error> {
     super::write_folder(folder, |folder| {
         write_model(folder, model, config, &[("architectures", vec![architecture].into())])?;
-        write_tokenizer(folder, tokenizer)
+        write_tokenizer(folder, tokenizer, B::max_length(config))
     })
 }
 
@@ -202,11 +203,16 @@ pub(super) fn write_model<B: FromPretrained, H: Module + ModuleDisplay>(
 }
 
 /// Writes `tokenizer.json` and the settings that Transformers wants beside it.
-pub(super) fn write_tokenizer(folder: &Path, tokenizer: &TextTokenizer) -> Result<(), Error> {
+///
+/// Of its tokenizer classes, 4.x and 5.x read `tokenizer.json` as it stands only through this one; `BertTokenizer` makes
+/// the normalizer anew from settings. In return it has to be told which inputs the model takes, and the length limit.
+pub(super) fn write_tokenizer(folder: &Path, tokenizer: &TextTokenizer, max_length: usize) -> Result<(), Error> {
     tokenizer.save(folder.join("tokenizer.json"))?;
     let name = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
     let settings = serde_json::json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": max_length,
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
         "pad_token": name(tokenizer.pad_id()),
         "unk_token": name(tokenizer.unk_id()),
         "cls_token": name(tokenizer.cls_id()),

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::fs;
+use std::panic::catch_unwind;
 use std::path::Path;
 
 use rayon::prelude::*;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokenizers::utils::truncation::{TruncationParams, truncate_encodings};
 use tokenizers::{Encoding, PostProcessor, Tokenizer};
@@ -85,7 +87,7 @@ impl TextTokenizer {
         let map = read_config(&folder.join("special_tokens_map.json"))?;
         let (whole, vocab) = (folder.join("tokenizer.json"), folder.join("vocab.txt"));
         let tokenizer = if whole.is_file() {
-            Tokenizer::from_bytes(read(&whole)?).map_err(|error| broken(&whole, &error))?
+            parse(&read(&whole)?).map_err(|error| broken(&whole, &error))?
         } else if vocab.is_file() {
             bert::from_vocab(&read(&vocab)?, bert::normalizer(&config)).map_err(|error| broken(&vocab, &error))?
         } else {
@@ -100,7 +102,7 @@ impl TextTokenizer {
     /// [`DataError::Io`] or [`DataError::Tokenizer`], naming the file.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref();
-        Self::new(Tokenizer::from_bytes(read(path)?).map_err(|error| broken(path, &error))?, &[])
+        Self::new(parse(&read(path)?).map_err(|error| broken(path, &error))?, &[])
     }
 
     /// Loads the content of a `tokenizer.json` file.
@@ -108,7 +110,7 @@ impl TextTokenizer {
     /// # Errors
     /// [`DataError::Tokenizer`] for anything else.
     pub fn from_bytes(json: impl AsRef<[u8]>) -> Result<Self, DataError> {
-        Self::new(Tokenizer::from_bytes(json).map_err(|error| failed("from bytes", &error))?, &[])
+        Self::new(parse(json.as_ref()).map_err(|error| failed("from bytes", &error))?, &[])
     }
 
     pub(crate) fn new(mut inner: Tokenizer, configs: &[Value]) -> Result<Self, DataError> {
@@ -288,6 +290,16 @@ fn collect(
     Ok(Encodings { rows: rows.into_iter().map(|(row, _)| row).collect(), truncated, longest })
 }
 
+/// Reads the content of a `tokenizer.json` file. `Tokenizer::from_bytes` of tokenizers 0.23 panics where the JSON breaks
+/// off inside a decoder, and on a character map that is none.
+fn parse(json: &[u8]) -> Result<Tokenizer, String> {
+    serde_json::from_slice::<IgnoredAny>(json).map_err(|error| error.to_string())?;
+    match catch_unwind(|| Tokenizer::from_bytes(json)) {
+        Ok(tokenizer) => tokenizer.map_err(|error| error.to_string()),
+        Err(_) => Err("a part of it is malformed; download it again".into()),
+    }
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, DataError> {
     fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })
 }
@@ -399,6 +411,9 @@ mod tests {
         assert!(error(&[("vocab.txt", "a\n")]).contains("the vocabulary has no [UNK]"));
         assert!(error(&[("tokenizer.json", "{}")]).contains("tokenizer.json"));
         assert!(error(&[("vocab.txt", VOCAB), ("tokenizer_config.json", "{")]).contains("tokenizer_config.json"));
-        assert!(matches!(TextTokenizer::from_bytes("[]"), Err(DataError::Tokenizer { .. })));
+        let bad_map = r#"{"normalizer": {"type": "Precompiled", "precompiled_charsmap": "!"}}"#;
+        for json in ["[]", r#"{"decoder": {"type" "#, bad_map] {
+            assert!(matches!(TextTokenizer::from_bytes(json), Err(DataError::Tokenizer { .. })), "{json}");
+        }
     }
 }

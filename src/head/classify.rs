@@ -1,5 +1,5 @@
 use super::{Loss, TaskHead, argmax, cross_entropy, indices};
-use crate::backbone::Pooled;
+use crate::backbone::{InputError, Pooled};
 use crate::metric::Scores;
 use crate::nn::{Dropout, Init, Linear, linear};
 use burn::module::Module;
@@ -36,6 +36,10 @@ impl<F: Pooled> TaskHead<F> for Classifier {
     type Output = Tensor<2>;
     /// Class indices, `[batch]`.
     type Targets = Tensor<1, Int>;
+
+    fn check(&self, targets: &Tensor<1, Int>) -> Result<(), InputError> {
+        InputError::check_classes(targets, self.num_labels())
+    }
 
     fn forward(&self, features: F) -> Tensor<2> {
         linear(&self.linear, self.dropout.forward(features.pooled()))

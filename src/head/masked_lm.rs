@@ -1,5 +1,5 @@
 use super::{Loss, TaskHead, argmax, cross_entropy, indices};
-use crate::backbone::{Activation, Tied, Tokens};
+use crate::backbone::{Activation, InputError, Tied, Tokens};
 use crate::metric::Scores;
 use crate::nn::{Init, LayerNorm, Linear, linear};
 use burn::module::{Module, Param};
@@ -70,6 +70,11 @@ impl<F: Tokens + Tied> TaskHead<F> for MaskedLm {
     /// Logits, `[batch, seq, vocabulary]`.
     type Output = Tensor<3>;
     type Targets = MaskedTargets;
+
+    fn check(&self, targets: &MaskedTargets) -> Result<(), InputError> {
+        let [vocabulary] = self.bias.dims();
+        InputError::check_ids("token", &targets.tokens, vocabulary)
+    }
 
     fn forward(&self, features: F) -> Tensor<3> {
         let hidden = features.hidden();

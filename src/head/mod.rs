@@ -8,6 +8,7 @@ pub use classify::Classifier;
 pub use masked_lm::{MaskedLm, MaskedTargets};
 pub use pretraining::{Pretraining, PretrainingTargets};
 
+use crate::backbone::InputError;
 use crate::metric::Scores;
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{Int, Tensor, activation};
@@ -27,6 +28,14 @@ pub trait TaskHead<F>: Module + ModuleDisplay {
     /// Whether the loss of one row depends on the others (contrastive losses): gradient accumulation would change its
     /// meaning, so `fit` refuses it.
     const COUPLED: bool = false;
+
+    /// Says whether the loss can compare with `targets`; `fit` and `evaluate` ask before they run it.
+    ///
+    /// # Errors
+    /// [`InputError`], such as a class that the head does not have.
+    fn check(&self, _targets: &Self::Targets) -> Result<(), InputError> {
+        Ok(())
+    }
 
     /// Features to output.
     fn forward(&self, features: F) -> Self::Output;

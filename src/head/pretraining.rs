@@ -1,5 +1,5 @@
 use super::{Loss, MaskedLm, MaskedTargets, TaskHead, cross_entropy};
-use crate::backbone::{BertConfig, Pooled, Tied, Tokens};
+use crate::backbone::{BertConfig, InputError, Pooled, Tied, Tokens};
 use crate::nn::{Init, Linear, linear};
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
@@ -39,6 +39,11 @@ impl<F: Tokens + Tied + Pooled> TaskHead<F> for Pretraining {
     type Targets = PretrainingTargets;
     /// The mean over masked tokens plus the mean over rows is a mean over neither.
     const COUPLED: bool = true;
+
+    fn check(&self, targets: &PretrainingTargets) -> Result<(), InputError> {
+        TaskHead::<F>::check(&self.masked_lm, &targets.masked)?;
+        InputError::check_classes(&targets.next_sentence, 2)
+    }
 
     fn forward(&self, features: F) -> (Tensor<3>, Tensor<2>) {
         let next = linear(&self.next_sentence, features.pooled());

@@ -68,11 +68,14 @@ impl Objective for TextClassification {
     fn batch(
         &self,
         examples: &[&LabelledRow],
-        _: &Draws,
+        draws: &Draws,
         device: &Device,
     ) -> Result<Batch<TextInput, Tensor<1, Int>>, DataError> {
         let labels = examples.iter().enumerate();
-        let labels = labels.map(|(index, example)| example.label.ok_or(DataError::NoLabel { index }));
+        let labels = labels.map(|(row, example)| {
+            let unlabelled = || DataError::NoLabel { index: draws.example(row) };
+            example.label.ok_or_else(unlabelled)
+        });
         let labels: Vec<i64> = labels.map(|label| label.map(|class| class as i64)).collect::<Result<_, _>>()?;
         let rows: Vec<&TokenRow> = examples.iter().map(|example| &example.row).collect();
         let targets = Tensor::from_data(TensorData::new(labels, [examples.len()]), device);
@@ -88,8 +91,8 @@ impl Objective for TextClassification {
     }
 }
 
-/// Padded rows as tensors `[batch, seq]` on `device`.
-pub(crate) fn text_input(padded: PaddedRows, device: &Device) -> TextInput {
+/// Padded rows as tensors `[batch, seq]` on `device`: what an [`Objective`] of texts feeds in.
+pub fn text_input(padded: PaddedRows, device: &Device) -> TextInput {
     let shape = [padded.rows, padded.seq];
     TextInput {
         ids: Tensor::from_data(TensorData::new(padded.ids, shape), device),

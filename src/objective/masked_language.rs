@@ -29,6 +29,7 @@ pub struct MaskedLanguage {
     masking: Masking,
     pad_id: u32,
     mask_id: u32,
+    special: Vec<u32>,
     replacements: Vec<u32>,
 }
 
@@ -41,9 +42,10 @@ impl MaskedLanguage {
         if !(masking.probability > 0.0 && masking.probability <= 1.0) {
             return Err(DataError::BadMasking { probability: masking.probability });
         }
+        let (pad_id, mask_id) = (tokenizer.require_pad_id()?, tokenizer.require_mask_id()?);
         let special = tokenizer.special_ids();
         let replacements = (0..tokenizer.vocab_size() as u32).filter(|id| !special.contains(id)).collect();
-        Ok(Self { masking, pad_id: tokenizer.require_pad_id()?, mask_id: tokenizer.require_mask_id()?, replacements })
+        Ok(Self { masking, pad_id, mask_id, special, replacements })
     }
 
     /// Masks a row in place; gives the chosen places and the ids that stood there.
@@ -65,7 +67,9 @@ impl MaskedLanguage {
     fn units(&self, row: &TokenRow) -> Vec<Vec<usize>> {
         let mut units: Vec<Vec<usize>> = vec![];
         let mut last = None;
-        for place in (0..row.len()).filter(|place| !row.special[*place]) {
+        // A text may hold special tokens too: what the vocabulary cannot spell, or their names written out.
+        let maskable = |place: &usize| !row.special[*place] && !self.special.contains(&row.ids[*place]);
+        for place in (0..row.len()).filter(maskable) {
             let word = row.word_ids[place].filter(|_| self.masking.whole_word);
             match (units.last_mut(), word) {
                 (Some(unit), Some(_)) if word == last => unit.push(place),

@@ -4,8 +4,7 @@
 mod classification;
 mod masked_language;
 
-pub(crate) use classification::text_input;
-pub use classification::{LabelledRow, TextClassification};
+pub use classification::{LabelledRow, TextClassification, text_input};
 pub use masked_language::{MaskedLanguage, Masking};
 
 use crate::data::DataError;
@@ -69,9 +68,13 @@ impl Draws {
         Self { seed, epoch, examples: examples.to_vec() }
     }
 
+    /// The index of a row's example in the data set.
+    pub fn example(&self, row: usize) -> usize {
+        self.examples.get(row).copied().unwrap_or(row)
+    }
+
     /// The stream of a row.
     pub fn stream(&self, row: usize) -> ChaCha8Rng {
-        let example = self.examples.get(row).copied().unwrap_or(row);
-        stream(&[self.seed, self.epoch, example as u64])
+        stream(&[self.seed, self.epoch, self.example(row) as u64])
     }
 }

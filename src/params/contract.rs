@@ -9,8 +9,9 @@ use std::collections::HashSet;
 
 /// The contract that every backbone keeps: each stage changes with the parameters it owns and with no others.
 ///
-/// Runs every stage with only the stages it says it reads, then with all other parameters changed (the bytes must stay)
-/// and with its own changed (they must not). Freezing and caching rest on this; call it in a test of your backbone.
+/// Runs every stage with only the stages it says it reads, then with all other parameters changed (the bytes must stay),
+/// with its own changed (they must not), and after the stages it does not read (what it makes must stay). Freezing and
+/// caching rest on this; call it in a test of your backbone.
 ///
 /// # Errors
 /// [`InventoryError`] names the stage that breaks it.
@@ -37,8 +38,27 @@ pub fn check_stages<B: Backbone, H: Module + ModuleDisplay>(
         if !own.is_empty() && shaken(&own) == expected {
             return Err(wrong("does not use the parameters that it owns"));
         }
+        if needed[..index].contains(&false) && reads_more(&backbone, &needed, index, input.clone()) {
+            return Err(wrong("reads what a stage made that is not among its `reads`"));
+        }
     }
     Ok(())
+}
+
+/// Whether what a stage makes changes when the stages that it does not read run before it.
+fn reads_more<B: Backbone>(backbone: &B, needed: &[bool], index: usize, input: B::Input) -> bool {
+    let all = vec![true; needed.len()];
+    let before = run_stages(backbone, needed, index - 1, input.clone());
+    let alone = run_stages(backbone, needed, index, input.clone());
+    let after_all = run_stages(backbone, &all, index, input);
+    let differs = |((before, alone), after_all): ((&Record, &Record), &Record)| {
+        let made = before.tensors().iter().zip(alone.tensors()).map(|(before, alone)| before != alone);
+        // A stage that adds an optional tensor moves the others, so that they cannot be told apart by place.
+        let same_places = before.tensors().len() == after_all.tensors().len();
+        let pairs = alone.tensors().iter().zip(after_all.tensors());
+        same_places && made.zip(pairs).any(|(made, (alone, after_all))| made && alone != after_all)
+    };
+    before.iter().zip(&alone).zip(&after_all).any(differs)
 }
 
 fn needed_stages(inventory: &Inventory, index: usize) -> Vec<bool> {

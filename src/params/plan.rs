@@ -192,7 +192,7 @@ impl fmt::Display for TrainPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let join = |values: &[f64]| match values {
             [] => "-".to_string(),
-            _ => values.iter().map(|value| format!("{value:.3e}")).collect::<Vec<_>>().join(" / "),
+            _ => values.iter().map(|value| short(*value)).collect::<Vec<_>>().join(" / "),
         };
         let mut table = Table::new();
         table.load_preset(presets::NOTHING);
@@ -216,6 +216,17 @@ impl fmt::Display for TrainPlan {
             }
         }
         write!(f, "{}", table.trim_fmt())
+    }
+}
+
+/// At most four digits: `1e-3`, `5.905e-4`, `0`.
+fn short(number: f64) -> String {
+    let text = format!("{number:.3e}");
+    match text.split_once('e') {
+        Some((digits, power)) if number != 0.0 => {
+            format!("{}e{power}", digits.trim_end_matches('0').trim_end_matches('.'))
+        }
+        _ => number.to_string(),
     }
 }
 

@@ -177,7 +177,7 @@ fn range(inner: &str) -> Result<Option<Segment>, String> {
 fn matches(pattern: &[Segment], path: &[&str]) -> bool {
     match (pattern.split_first(), path.split_first()) {
         (None, _) => true,
-        (Some((Segment::AnyNumber, rest)), _) if rest.is_empty() => true,
+        (Some((Segment::AnyNumber, [])), _) => true,
         (Some((Segment::AnyNumber, rest)), _) => (0..path.len()).any(|skip| matches(rest, &path[skip..])),
         (Some(_), None) => false,
         (Some((segment, rest)), Some((first, path))) => segment.matches(first) && matches(rest, path),

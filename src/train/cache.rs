@@ -1,11 +1,10 @@
 //! What wholly frozen stages make of each example, computed once and kept in memory.
 
-use super::evaluate::in_length_order;
+use super::evaluate::{in_length_order, plain_device};
 use crate::backbone::Backbone;
 use crate::error::Error;
 use crate::objective::{Draws, Objective};
 use crate::rows::{Record, RowsExt};
-use burn::tensor::Device;
 
 /// The states of one data set after the plain stages, one record an example.
 #[derive(Debug)]
@@ -45,7 +44,6 @@ pub(super) fn fill<B, O>(
     examples: &[O::Example],
     batch_size: usize,
     budget: usize,
-    device: &Device,
     mut progress: impl FnMut(usize),
 ) -> Result<Option<Cache<B::State>>, Error>
 where
@@ -53,13 +51,14 @@ where
     O: Objective<Input = B::Input>,
 {
     let backbone = backbone.valid();
+    let device = plain_device(&backbone);
     let tokens: usize = examples.iter().map(|example| objective.length(example)).sum();
     let mut records = vec![Record::default(); examples.len()];
     let mut template = None;
     let mut done = 0;
     for indices in in_length_order(objective, examples, batch_size) {
         let chosen: Vec<_> = indices.iter().map(|index| &examples[*index]).collect();
-        let batch = objective.batch(&chosen, &Draws::new(0, 0, &indices), device)?;
+        let batch = objective.batch(&chosen, &Draws::new(0, 0, &indices), &device)?;
         backbone.check(&batch.input)?;
         let state = run_plain(&backbone, plain, batch.input);
         let encoded = state.encode();

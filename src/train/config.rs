@@ -113,8 +113,9 @@ impl Fit {
             }
         }
         let rates = self.rates.groups.iter().filter_map(|rule| rule.lr).chain([self.rates.lr]);
-        if let Some(lr) = rates.into_iter().find(|lr| !lr.is_finite() || *lr <= 0.0) {
-            return bad("lr", lr.to_string(), "give a number above 0");
+        // Parameters are f32, in which 1e39 is infinite.
+        if let Some(lr) = rates.into_iter().find(|lr| !(*lr as f32).is_finite() || *lr <= 0.0) {
+            return bad("lr", lr.to_string(), "give a number above 0, such as 5e-5");
         }
         let decays = self.rates.groups.iter().filter_map(|rule| rule.weight_decay).chain([self.rates.weight_decay]);
         if let Some(decay) = decays.into_iter().find(|decay| !decay.is_finite() || *decay < 0.0) {
@@ -128,11 +129,13 @@ impl Fit {
         }
         self.schedule.check()?;
         let AdamW { betas, eps } = self.optimizer;
-        if !(0.0..1.0).contains(&betas.0) || !(0.0..1.0).contains(&betas.1) || !(eps >= 0.0) {
+        let betas_mean_something = [betas.0, betas.1].iter().all(|beta| (0.0..1.0).contains(&(*beta as f32)));
+        // Without it, what had no gradient yet (an embedding row that no text uses) would become 0 / 0.
+        if !betas_mean_something || !(eps as f32 > 0.0) {
             return bad(
                 "optimizer",
                 format!("{:?}", self.optimizer),
-                "give betas from 0 to below 1 and an eps of at least 0",
+                "give betas from 0 to below 1 and an eps above 0, as f32",
             );
         }
         if coupled && self.accumulation > 1 {

@@ -57,6 +57,22 @@ pub enum TrainError {
         /// Indices of the step's examples in the training set.
         examples: Vec<usize>,
     },
+    /// An update made a parameter NaN or infinite.
+    #[error(
+        "step {step} (epoch {epoch}) would make `{parameter}` NaN or infinite, on the examples {examples:?}; the weights of step {good} are kept. Lower the learning rate"
+    )]
+    WeightNotFinite {
+        /// Optimizer step, counted from 1.
+        step: usize,
+        /// Epoch, counted from 1.
+        epoch: usize,
+        /// The last step whose weights are kept.
+        good: usize,
+        /// The parameter.
+        parameter: String,
+        /// Indices of the step's examples in the training set.
+        examples: Vec<usize>,
+    },
     /// Parameters that should train were not reached.
     #[error("these parameters train but had no gradient: {}; freeze them, or use them in the loss", paths.join(", "))]
     NoGradient {

@@ -2,6 +2,7 @@ use super::TrainError;
 use super::cache::{Cache, run_plain};
 use crate::backbone::Backbone;
 use crate::data::BatchOrder;
+use crate::device::host;
 use crate::error::Error;
 use crate::head::TaskHead;
 use crate::metric::Scores;
@@ -55,6 +56,7 @@ where
     for indices in in_length_order(objective, examples, batch_size) {
         let chosen: Vec<_> = indices.iter().map(|index| &examples[*index]).collect();
         let batch = objective.batch(&chosen, &Draws::new(seed, EVALUATION, &indices), &device)?;
+        model.head.check(&batch.targets)?;
         let state = match cache.and_then(|cache| cache.get(&indices)) {
             Some(state) => {
                 let rest = (1..plain.len()).filter(|stage| !plain[*stage]);
@@ -83,7 +85,18 @@ pub(super) fn in_length_order<O: Objective>(
     BatchOrder { batch_size: batch_size.max(1), seed: 0, shuffle: false, bucket: true }.batches(&lengths, 0)
 }
 
-/// The device of a model's parameters, without autodiff.
+/// The device of a model's parameters, without autodiff; the host's for a model without any.
 pub(crate) fn plain_device<M: Module>(model: &M) -> Device {
-    model.devices().into_iter().next().unwrap_or_default().inner()
+    model.devices().into_iter().next().unwrap_or_else(host).inner()
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_parameters_is_on_flex_whatever_else_is_built() {
+        let nothing: Option<burn::nn::Linear> = None;
+        assert_eq!(plain_device(&nothing), Device::flex());
+    }
 }

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::head::TaskHead;
 use crate::model::Model;
 use crate::objective::Objective;
-use crate::optim::{GradientNorms, Optimizer, Update, clip_factor};
+use crate::optim::{GradientNorms, Optimizer, Update, clip_factor, not_finite};
 use crate::params::{FreezePolicy, Inventory, Progress, TrainPlan, apply_plan, missing_gradients};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -53,8 +53,6 @@ where
     }
     let inventory = Inventory::of(model)?;
     let plan = TrainPlan::new(&inventory, policy, &config.rates, Progress::default())?;
-    let order = BatchOrder { batch_size: config.batch_size, seed: config.seed, shuffle: true, bucket: config.bucket };
-    let lengths: Vec<usize> = data.train.iter().map(|example| objective.length(example)).collect();
     let steps_an_epoch = data.train.len().div_ceil(config.batch_size).div_ceil(config.accumulation);
     let steps = config.max_steps.unwrap_or(config.epochs * steps_an_epoch);
     let epochs = steps.div_ceil(steps_an_epoch);
@@ -82,25 +80,9 @@ where
         report: Report::default(),
     };
     run.tell(&Event::Start { steps, epochs, examples: run.data.train.len() })?;
-    'run: for epoch in 0..epochs {
-        run.plan(policy, epoch)?;
-        for micro_batches in order.batches(&lengths, epoch as u64).chunks(config.accumulation) {
-            run.step(micro_batches, epoch)?;
-            if config.eval_every.is_some_and(|every| run.report.steps.is_multiple_of(every)) {
-                run.validate(epoch)?;
-            }
-            if run.stop.is_some() || run.report.steps == steps {
-                break 'run;
-            }
-        }
-        if config.eval_every.is_none() {
-            run.validate(epoch)?;
-        }
-        if run.stop.is_some() {
-            break;
-        }
-    }
-    run.finish(epochs, start)
+    let done = run.train(policy, epochs);
+    run.keep_on_error(done)?;
+    run.finish(start)
 }
 
 struct Run<'a, 'o, B: Backbone, H, O: Objective> {
@@ -128,6 +110,33 @@ where
     H: TaskHead<B::Features>,
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
+    fn train(&mut self, policy: &dyn FreezePolicy, epochs: usize) -> Result<(), Error> {
+        let Fit { batch_size, accumulation, seed, bucket, eval_every, .. } = *self.config;
+        let order = BatchOrder { batch_size, seed, shuffle: true, bucket };
+        let lengths: Vec<usize> = self.data.train.iter().map(|example| self.objective.length(example)).collect();
+        let mut epoch = 0;
+        while epoch < epochs && self.stop.is_none() {
+            self.plan(policy, epoch)?;
+            for micro_batches in order.batches(&lengths, epoch as u64).chunks(accumulation) {
+                self.step(micro_batches, epoch)?;
+                if eval_every.is_some_and(|every| self.report.steps.is_multiple_of(every)) {
+                    self.validate(epoch)?;
+                }
+                if self.stop.is_some() || self.report.steps == self.steps {
+                    break;
+                }
+            }
+            if self.stop.is_none() && eval_every.is_none() {
+                self.validate(epoch)?;
+            }
+            epoch += 1;
+        }
+        match self.report.evaluations.last() {
+            Some(last) if last.step == self.report.steps => Ok(()),
+            _ => self.validate(epoch.saturating_sub(1)),
+        }
+    }
+
     /// Decides what trains in this epoch and, where that changed, applies it.
     fn plan(&mut self, policy: &dyn FreezePolicy, epoch: usize) -> Result<(), Error> {
         let at = Progress { epoch, step: self.report.steps };
@@ -154,15 +163,17 @@ where
         if self.plan.plain.first() != Some(&true) || !self.objective.repeats() || !read_again || cache_bytes == 0 {
             return Ok(());
         }
-        let (plain, device) = (self.plan.plain.clone(), self.device.clone().inner());
+        let plain = self.plan.plain.clone();
         let all = self.data.train.len() + self.data.validation.len();
         let backbone = self.model.backbone.clone();
         let mut kept = 0;
         let mut fill_one = |run: &mut Self, examples, budget| {
             let objective = run.objective;
-            let cache = fill(&backbone, &plain, objective, examples, batch_size, budget, &device, |done| {
+            let cache = fill(&backbone, &plain, objective, examples, batch_size, budget, |done| {
                 for observer in run.observers.iter_mut() {
-                    observer.on(&Event::Caching { done: kept + done, all });
+                    if observer.on(&Event::Caching { done: kept + done, all }) == Control::Stop {
+                        run.stop = run.stop.or(Some(StopReason::Observer));
+                    }
                 }
             })?;
             kept += cache.as_ref().map_or(0, Cache::rows);
@@ -190,18 +201,17 @@ where
             examples: self.data.train,
             device: &self.device,
         };
-        let gradients = forward.gradients(micro_batches, place);
-        let Gradients { summed, loss_sum, weight } = self.keep_on_error(gradients)?;
+        let Gradients { summed, loss_sum, weight } = forward.gradients(micro_batches, place)?;
         let norms = GradientNorms::of(&training, &summed);
         let missing = missing_gradients(&self.plan, &self.inventory, &training, &summed);
-        let checked = check_gradients(&norms, missing, micro_batches, place);
-        self.keep_on_error(checked)?;
+        check_gradients(&norms, missing, micro_batches, place)?;
 
         let grad_norm = norms.total() / weight;
         let clip = self.config.clip_norm.map_or(1.0, |max_norm| clip_factor(grad_norm, max_norm));
         let schedule = self.config.schedule.factor(place.step, self.steps);
         let updates = self.updates(schedule);
         let stepped = self.optimizer.step(training.valid(), summed, &updates, clip / weight);
+        check_weights(&stepped, &updates, micro_batches, place)?;
         *self.model = Model { backbone: stepped.backbone.after_step(), head: stepped.head };
 
         self.report.steps += 1;
@@ -250,17 +260,15 @@ where
             self.save("best.safetensors")?;
         }
         self.save("last.safetensors")?;
+        let unfinished = self.stop.is_none() && self.report.steps < self.steps;
         let since = self.report.evaluations.iter().rev().take_while(|e| Some(**e) != self.report.best).count();
-        if self.config.patience.is_some_and(|patience| since >= patience) {
+        if unfinished && self.config.patience.is_some_and(|patience| since >= patience) {
             self.stop = Some(StopReason::NoImprovement);
         }
         Ok(())
     }
 
-    fn finish(mut self, epochs: usize, start: Instant) -> Result<Report, Error> {
-        if self.report.evaluations.last().is_none_or(|last| last.step != self.report.steps) {
-            self.validate(epochs.saturating_sub(1))?;
-        }
+    fn finish(mut self, start: Instant) -> Result<Report, Error> {
         self.save("last.safetensors")?;
         if let (Keep::Best, Some((_, best))) = (self.config.keep, self.best.take()) {
             *self.model = best;
@@ -289,12 +297,12 @@ where
         Ok(())
     }
 
-    /// Saves the last good weights before an error goes up.
-    fn keep_on_error<T, E: Into<Error>>(&mut self, result: Result<T, E>) -> Result<T, Error> {
+    /// Saves the last good weights before an error goes up, which says more than one of saving them would.
+    fn keep_on_error(&mut self, result: Result<(), Error>) -> Result<(), Error> {
         if result.is_err() {
-            self.save("last.safetensors")?;
+            self.save("last.safetensors").ok();
         }
-        result.map_err(Into::into)
+        result
     }
 
     fn save(&mut self, name: &str) -> Result<(), Error> {
@@ -321,6 +329,24 @@ fn check_gradients(
             epoch: place.epoch + 1,
             good: place.step,
             parameter: parameter.into(),
+            examples: micro_batches.concat(),
+        }),
+    }
+}
+
+fn check_weights<M: Module>(
+    stepped: &M,
+    updates: &HashMap<u64, Update>,
+    micro_batches: &[Vec<usize>],
+    place: Place,
+) -> Result<(), TrainError> {
+    match not_finite(stepped, |id| updates.contains_key(&id)) {
+        None => Ok(()),
+        Some(parameter) => Err(TrainError::WeightNotFinite {
+            step: place.step + 1,
+            epoch: place.epoch + 1,
+            good: place.step,
+            parameter,
             examples: micro_batches.concat(),
         }),
     }

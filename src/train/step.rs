@@ -78,6 +78,7 @@ where
         let chosen: Vec<_> = indices.iter().map(|index| &self.examples[*index]).collect();
         let draws = Draws::new(place.seed, place.epoch as u64, indices);
         let batch = self.objective.batch(&chosen, &draws, &self.device.clone().inner())?;
+        self.training.head.check(&batch.targets)?;
         let state = self.state(batch.input, indices)?;
         let backbone = &self.training.backbone;
         let rest = (1..self.plain.len()).filter(|stage| !self.plain[*stage]);

@@ -1,0 +1,83 @@
+//! Checks one folder; shared by the example and the tests.
+
+mod findings;
+mod gradients;
+mod inputs;
+mod named;
+mod outputs;
+mod readme;
+mod sentences;
+mod task;
+mod training;
+
+pub(crate) use findings::Findings;
+
+use burn::tensor::Device;
+use rekindle::checkpoint::{Checkpoint, Tensors};
+use std::path::{Path, PathBuf};
+
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// How to check.
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) device: Device,
+    pub(crate) limits: Limits,
+    /// Leaves gradients and training runs out.
+    pub(crate) outputs_only: bool,
+    /// The checkpoint of folders with sentences.
+    pub(crate) weights: Option<PathBuf>,
+}
+
+/// The largest differences that pass.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Of an output, absolute.
+    pub(crate) output: f64,
+    /// Of a gradient, as a share of the largest one of its tensor.
+    pub(crate) gradient_ratio: f64,
+    /// Of any gradient: some are zero in exact arithmetic, so that their float32 values are rounding alone.
+    pub(crate) gradient_floor: Option<f64>,
+    /// Of what a training run gives, in multiples of the float32 spread that the README states.
+    pub(crate) spreads: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { output: 2e-5, gradient_ratio: 1e-4, gradient_floor: None, spreads: 3.0 }
+    }
+}
+
+/// Compares everything that a folder holds.
+pub(crate) fn check_folder(folder: &Path, options: &Options) -> Result<Findings> {
+    if folder.join("sentences.json").is_file() {
+        return sentences::check(folder, options);
+    }
+    if folder.join("config.json").is_file() {
+        return check_model(folder, options);
+    }
+    let runs = training::run_files(folder)?;
+    if runs.is_empty() {
+        let message = "neither config.json, nor sentences.json, nor a safetensors file with `losses` or `steps.loss`";
+        return Err(format!("`{}` holds {message}; pass a folder of one of these forms", folder.display()).into());
+    }
+    training::check(folder, &runs, options)
+}
+
+fn check_model(folder: &Path, options: &Options) -> Result<Findings> {
+    let checkpoint = Checkpoint::open(folder)?;
+    let architecture = task::Architecture::of(&checkpoint)?;
+    let mut findings = Findings::new(folder, architecture.name());
+    let expected = Tensors::open_file(folder.join("expected.safetensors"))?;
+    if expected.is_empty() {
+        return Err(format!("`{}` holds no tensor", expected.path().display()).into());
+    }
+    let inputs = inputs::Inputs::open(&folder.join("inputs.safetensors"))?;
+    findings.extend(outputs::check(&checkpoint, architecture, &inputs, &expected, options)?);
+    let grads = folder.join("grads.safetensors");
+    if grads.is_file() && !options.outputs_only {
+        let readme = readme::read(folder);
+        findings.extend(gradients::check(&checkpoint, architecture, &inputs, &grads, &readme, options)?);
+    }
+    Ok(findings)
+}

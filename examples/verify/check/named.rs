@@ -1,0 +1,87 @@
+//! Parameters and gradients under the names and in the layout of files.
+
+use super::Result;
+use super::findings::Array;
+use burn::module::{Module, ModuleDisplay, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use rekindle::Model;
+use rekindle::backbone::Bert;
+use rekindle::checkpoint::{BERT_TIED_KEYS, Tensors, bert_key_map};
+use rekindle::params::Inventory;
+use std::collections::{BTreeMap, HashMap};
+
+/// Every parameter by its key.
+pub(crate) fn parameters<H: Module + ModuleDisplay>(model: &Model<Bert, H>) -> Result<BTreeMap<String, Array>> {
+    collect(model, None)
+}
+
+/// The gradients that there are, by the key of their parameter.
+pub(crate) fn gradients<H: Module + ModuleDisplay>(
+    model: &Model<Bert, H>,
+    gradients: &GradientsParams,
+) -> Result<BTreeMap<String, Array>> {
+    collect(model, Some(gradients))
+}
+
+/// The key that a parameter has in files.
+pub(crate) fn key_of(path: &str) -> Result<String> {
+    bert_key_map().to_file(path).ok_or_else(|| format!("`{path}` has no key in files").into())
+}
+
+/// A file's parameters, from our key to the file's; a tied copy stands for its original.
+pub(crate) fn file_keys<'a>(keys: impl IntoIterator<Item = &'a str>) -> Result<Vec<(String, String)>> {
+    let original = |key: String| {
+        let tied = BERT_TIED_KEYS.iter().find(|(copy, _)| *copy == key);
+        tied.map_or(key, |(_, original)| (*original).to_string())
+    };
+    Ok(bert_key_map().normalise(keys)?.into_iter().map(|(key, file_key)| (original(key), file_key)).collect())
+}
+
+/// What a file says of a parameter that the model has.
+pub(crate) fn lookup<'a>(ours: &'a BTreeMap<String, Array>, key: &str, file: &Tensors) -> Result<&'a Array> {
+    let unknown = || format!("`{}` holds `{key}`, which the model does not have", file.path().display());
+    Ok(ours.get(key).ok_or_else(unknown)?)
+}
+
+struct Collector<'a> {
+    /// Reads gradients where there are some, else the parameters themselves.
+    gradients: Option<&'a GradientsParams>,
+    values: HashMap<u64, Vec<f32>>,
+}
+
+impl ModuleVisitor for Collector<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = match self.gradients {
+            Some(gradients) => gradients.get::<D>(param.id),
+            None => Some(param.val()),
+        };
+        if let Some(tensor) = tensor {
+            self.values.insert(param.id.val(), tensor.into_data().iter::<f32>().collect());
+        }
+    }
+}
+
+fn collect<H: Module + ModuleDisplay>(
+    model: &Model<Bert, H>,
+    gradients: Option<&GradientsParams>,
+) -> Result<BTreeMap<String, Array>> {
+    let mut collector = Collector { gradients, values: HashMap::new() };
+    model.visit(&mut collector);
+    let mut named = BTreeMap::new();
+    for entry in Inventory::of(model)?.entries {
+        let Some(values) = collector.values.remove(&entry.id) else { continue };
+        let array = match (entry.is_linear, entry.shape.as_slice()) {
+            (true, [rows, columns]) => transposed(&values, *rows, *columns),
+            _ => Array { shape: entry.shape, values },
+        };
+        named.insert(key_of(&entry.path)?, array);
+    }
+    Ok(named)
+}
+
+/// A linear map is `[in, out]` in memory and `[out, in]` in files.
+fn transposed(values: &[f32], rows: usize, columns: usize) -> Array {
+    let values = (0..columns).flat_map(|column| (0..rows).map(move |row| values[row * columns + column]));
+    Array { shape: vec![columns, rows], values: values.collect() }
+}

@@ -1,0 +1,312 @@
+//! Training runs, through the crate's own `fit`.
+
+use super::findings::{Array, Findings, Row};
+use super::inputs::Inputs;
+use super::named::{file_keys, key_of, lookup, parameters};
+use super::readme::{Settings, Spread, base_folder, read};
+use super::task::{Architecture, Task, load_still, loss};
+use super::{Options, Result};
+use burn::tensor::Device;
+use rekindle::Model;
+use rekindle::backbone::{Backbone, Bert, TextInput};
+use rekindle::checkpoint::{Checkpoint, Tensors};
+use rekindle::data::DataError;
+use rekindle::head::{Classifier, MaskedLm, Pretraining};
+use rekindle::objective::{Batch, Draws, Objective};
+use rekindle::params::{FreezeError, FreezePolicy, GroupRule, Inventory, Progress, Rates, TrainPlan};
+use rekindle::train::{Control, Data, Event, Fit, Keep, Observer, Report, fit};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+/// The files of a folder that hold a run, sorted.
+pub(crate) fn run_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).map_err(|error| format!("cannot read `{}`: {error}", folder.display()))?;
+    let mut files = vec![];
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.extension().is_some_and(|extension| extension == "safetensors") {
+            let tensors = Tensors::open_file(&path)?;
+            files.extend((tensors.contains("losses") || tensors.contains("steps.loss")).then_some(path));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Repeats every run and compares its losses and parameters.
+pub(crate) fn check(folder: &Path, runs: &[PathBuf], options: &Options) -> Result<Findings> {
+    if options.outputs_only {
+        return Ok(Findings::new(folder, "training runs, left out"));
+    }
+    let readme = read(folder);
+    let checkpoint = Checkpoint::open(base_folder(folder, &readme)?)?;
+    let architecture = Architecture::of(&checkpoint)?;
+    let mut findings = Findings::new(folder, &format!("{} runs of {}", runs.len(), architecture.name()));
+    let base = Base {
+        inputs: Inputs::open(&checkpoint.folder().join("inputs.safetensors"))?,
+        settings: Settings::of(&readme)?,
+        groups: read_groups(&folder.join("groups.json"))?,
+        readme,
+        checkpoint,
+        options,
+    };
+    for path in runs {
+        findings.extend(match architecture {
+            Architecture::Body => return Err(architecture.no_loss()),
+            Architecture::MaskedLm => base.check::<MaskedLm>(path)?,
+            Architecture::Classifier => base.check::<Classifier>(path)?,
+            Architecture::Pretraining => base.check::<Pretraining>(path)?,
+        });
+    }
+    Ok(findings)
+}
+
+/// Rate and decay of some parameters, as `groups.json` lists them.
+#[derive(Debug, Deserialize)]
+struct Group {
+    lr: f64,
+    weight_decay: f64,
+    parameters: Vec<String>,
+}
+
+fn read_groups(path: &Path) -> Result<Option<Vec<Group>>> {
+    match path.is_file() {
+        true => Ok(Some(serde_json::from_str(&std::fs::read_to_string(path)?)?)),
+        false => Ok(None),
+    }
+}
+
+/// What all runs of a folder share.
+struct Base<'a> {
+    checkpoint: Checkpoint,
+    inputs: Inputs,
+    readme: String,
+    settings: Settings,
+    groups: Option<Vec<Group>>,
+    options: &'a Options,
+}
+
+/// What a run gave.
+struct Outcome<H> {
+    model: Model<Bert, H>,
+    report: Report,
+    factors: Vec<f64>,
+}
+
+impl Base<'_> {
+    fn check<H: Task>(&self, path: &Path) -> Result<Vec<Row>> {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let file = Tensors::open_file(path)?;
+        let start = load_still::<H>(&self.checkpoint, &self.options.device)?;
+        let before = parameters(&start)?;
+        let trained = trained_keys(&file)?;
+        let policy = Exactly { keys: trained.keys().cloned().collect() };
+        for key in trained.keys() {
+            lookup(&before, key, &file)?;
+        }
+        let (rates, mut rows) = self.rates(&name, &start, &policy)?;
+        let outcome = self.run(start, &policy, rates, steps(&file)?)?;
+        let spread = Spread::of(&self.readme, &name);
+        rows.extend(self.compare_steps(&name, &outcome, &file, spread)?);
+        let after = parameters(&outcome.model)?;
+        for (key, file_key) in &trained {
+            let expected = Array::read(&file, file_key)?;
+            let spread = if key.ends_with(".key.bias") { spread.key_biases } else { spread.parameters };
+            let limit = self.limit(spread, &expected);
+            rows.push(Row::compare(format!("{name}: {key}"), lookup(&after, key, &file)?, &expected, limit));
+        }
+        rows.push(frozen(&name, &before, &after, &policy.keys));
+        rows.push(owned(&name, &outcome.report, &policy.keys)?);
+        Ok(rows)
+    }
+
+    /// The rates of the run. Where `groups.json` lists them and the README gives them as a decay from layer to layer,
+    /// both must come to the same plan.
+    fn rates<H: Task>(&self, name: &str, model: &Model<Bert, H>, policy: &Exactly) -> Result<(Rates, Vec<Row>)> {
+        let inventory = Inventory::of(model)?;
+        let general = Rates { weight_decay: self.settings.weight_decay, ..Rates::new(self.settings.lr) };
+        let layered = Rates { layer_decay: self.settings.layer_decay, ..general.clone() };
+        let Some(groups) = &self.groups else { return Ok((layered, vec![])) };
+        let mut rules = vec![];
+        for entry in inventory.entries.iter().filter(|entry| entry.kind.is_trainable()) {
+            let key = key_of(&entry.path)?;
+            if let Some(group) = groups.iter().find(|group| group.parameters.contains(&key)) {
+                let (lr, weight_decay) = (Some(group.lr), Some(group.weight_decay));
+                rules.push(GroupRule { select: entry.path.parse()?, lr, weight_decay });
+            }
+        }
+        let listed = Rates { groups: rules, ..general };
+        let mut rows = vec![];
+        if self.settings.layer_decay.is_some() {
+            let plan = |rates| TrainPlan::new(&inventory, policy, rates, Progress::default());
+            let (by_layer, by_list) = (plan(&layered)?, plan(&listed)?);
+            for what in ["learning rates", "weight decays"] {
+                let values = |plan: &TrainPlan| {
+                    let rows = plan.rows.iter();
+                    Array::list(rows.map(|row| if what == "learning rates" { row.lr } else { row.weight_decay }))
+                };
+                let (ours, expected) = (values(&by_layer), values(&by_list));
+                let limit = f64::from(f32::EPSILON) * expected.largest();
+                rows.push(Row::compare(format!("{name}: {what} by layer_decay"), &ours, &expected, limit));
+            }
+        }
+        Ok((listed, rows))
+    }
+
+    fn run<H: Task>(
+        &self,
+        mut model: Model<Bert, H>,
+        policy: &Exactly,
+        rates: Rates,
+        steps: usize,
+    ) -> Result<Outcome<H>> {
+        let all = self.inputs.all();
+        let micro_batches: Vec<Vec<usize>> =
+            if self.settings.row_by_row { all.iter().map(|row| vec![*row]).collect() } else { vec![all] };
+        let config = Fit {
+            max_steps: Some(steps),
+            batch_size: 1,
+            accumulation: micro_batches.len(),
+            rates,
+            optimizer: self.settings.adamw,
+            schedule: self.settings.schedule,
+            clip_norm: self.settings.clip_norm,
+            keep: Keep::Last,
+            ..Fit::default()
+        };
+        let objective = Fixed::<H> { inputs: &self.inputs, head: PhantomData };
+        let mut factors = Factors(vec![]);
+        let data = Data { train: &micro_batches, validation: &[] };
+        let report = fit(&mut model, &objective, data, policy, &config, &mut [&mut factors])?;
+        Ok(Outcome { model, report, factors: factors.0 })
+    }
+
+    /// Losses, gradient norms, rates and the outputs at the end: those that the file holds.
+    fn compare_steps<H: Task>(
+        &self,
+        name: &str,
+        outcome: &Outcome<H>,
+        file: &Tensors,
+        spread: Spread,
+    ) -> Result<Vec<Row>> {
+        let (device, rows) = (&self.options.device, self.inputs.all());
+        let mut losses = outcome.report.losses.clone();
+        if file.contains("losses") {
+            losses.push(loss(&outcome.model, &self.inputs, &rows, device)?);
+        }
+        let rates = outcome.factors.iter().map(|factor| factor * self.settings.lr);
+        let features = outcome.model.backbone.forward(self.inputs.text(&rows, device));
+        let outputs = H::outputs(outcome.model.head.forward(features));
+        let (losses, norms) = (Array::list(losses), Array::list(outcome.report.grad_norms.iter().copied()));
+        let mut figures = vec![
+            ("losses", losses.clone(), Some(spread.losses)),
+            ("steps.loss", losses, Some(spread.losses)),
+            ("steps.grad_norm", norms, Some(spread.norms)),
+            ("steps.lr", Array::list(rates), Some(0.0)),
+        ];
+        figures.extend(outputs.into_iter().take(1).map(|(_, array)| ("final_logits", array, None)));
+        let present = figures.into_iter().filter(|(key, ..)| file.contains(key));
+        let compared = present.map(|(key, ours, spread)| {
+            let expected = Array::read(file, key)?;
+            let limit = spread.map_or(self.options.limits.output, |spread| self.limit(spread, &expected));
+            Ok(Row::compare(format!("{name}: {key}"), &ours, &expected, limit))
+        });
+        compared.collect()
+    }
+
+    /// The stated spread several times, and never less than a few roundings of the largest value.
+    fn limit(&self, spread: f64, expected: &Array) -> f64 {
+        (self.options.limits.spreads * spread).max(4.0 * f64::from(f32::EPSILON) * expected.largest())
+    }
+}
+
+/// How many optimizer steps the file's losses are of.
+fn steps(file: &Tensors) -> Result<usize> {
+    let steps = match file.contains("losses") {
+        true => file.shape("losses")?.iter().product::<usize>().saturating_sub(1),
+        false => file.shape("steps.loss")?.iter().product(),
+    };
+    match steps {
+        0 => Err(format!("`{}` holds no step", file.path().display()).into()),
+        steps => Ok(steps),
+    }
+}
+
+/// The parameters that a run's file holds, from our key to the file's.
+fn trained_keys(file: &Tensors) -> Result<BTreeMap<String, String>> {
+    let is_figure = |key: &str| key == "losses" || key == "final_logits" || key.starts_with("steps.");
+    Ok(file_keys(file.keys().filter(|key| !is_figure(key)))?.into_iter().collect())
+}
+
+/// What did not train must have kept its very bits.
+fn frozen(
+    name: &str,
+    before: &BTreeMap<String, Array>,
+    after: &BTreeMap<String, Array>,
+    keys: &BTreeSet<String>,
+) -> Row {
+    let frozen: Vec<_> = before.iter().filter(|(key, _)| !keys.contains(*key)).collect();
+    let bits = |array: &Array| array.values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    let changed = frozen.iter().filter(|(key, old)| after.get(*key).is_none_or(|new| bits(new) != bits(old)));
+    Row::count(format!("{name}: frozen parameters changed"), changed.count(), format!("of {} frozen", frozen.len()))
+}
+
+/// The optimizer owns moments for what trained, and for nothing else.
+fn owned(name: &str, report: &Report, keys: &BTreeSet<String>) -> Result<Row> {
+    let owned = report.optimizer_parameters.iter().map(|path| key_of(path)).collect::<Result<BTreeSet<_>>>()?;
+    let wrong = owned.symmetric_difference(keys).count();
+    Ok(Row::count(format!("{name}: optimizer entries amiss"), wrong, format!("of {}", owned.len())))
+}
+
+/// Trains exactly the parameters with these keys.
+#[derive(Debug)]
+struct Exactly {
+    keys: BTreeSet<String>,
+}
+
+impl FreezePolicy for Exactly {
+    fn trainable(&self, inventory: &Inventory, _: Progress) -> std::result::Result<Vec<bool>, FreezeError> {
+        let trains = |path: &str| key_of(path).is_ok_and(|key| self.keys.contains(&key));
+        Ok(inventory.entries.iter().map(|entry| trains(&entry.path)).collect())
+    }
+    fn may_freeze_head(&self) -> bool {
+        true
+    }
+}
+
+/// The same rows in every step; an example is a micro-batch.
+struct Fixed<'a, H> {
+    inputs: &'a Inputs,
+    head: PhantomData<fn() -> H>,
+}
+
+impl<H: Task> Objective for Fixed<'_, H> {
+    type Example = Vec<usize>;
+    type Input = TextInput;
+    type Targets = H::Targets;
+
+    fn batch(
+        &self,
+        examples: &[&Vec<usize>],
+        _: &Draws,
+        device: &Device,
+    ) -> std::result::Result<Batch<TextInput, H::Targets>, DataError> {
+        let rows: Vec<usize> = examples.iter().flat_map(|rows| rows.iter().copied()).collect();
+        let targets = H::targets(self.inputs, &rows, device);
+        let targets = targets.map_err(|_| DataError::NoLabel { index: rows.first().copied().unwrap_or(0) })?;
+        Ok(Batch { input: self.inputs.text(&rows, device), targets })
+    }
+}
+
+/// Remembers the schedule's factors.
+struct Factors(Vec<f64>);
+
+impl Observer for Factors {
+    fn on(&mut self, event: &Event<'_>) -> Control {
+        if let Event::Step(info) = event {
+            self.0.push(info.schedule);
+        }
+        Control::Continue
+    }
+}

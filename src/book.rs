@@ -1,0 +1,19 @@
+macro_rules! pages {
+    ($($name:ident: $path:literal),* $(,)?) => {$(
+        #[doc = include_str!(concat!("../docs/src/", $path))]
+        struct $name;
+    )*};
+}
+
+pages! {
+    Tour: "tour.md",
+    ReadAPlan: "how-to/read-a-plan.md",
+    OwnFreezePolicy: "how-to/own-freeze-policy.md",
+    OwnHead: "how-to/own-head.md",
+    OwnObjective: "how-to/own-objective.md",
+    OwnBackbone: "how-to/own-backbone.md",
+    PortACheckpoint: "how-to/port-a-checkpoint.md",
+    LoadAndSave: "how-to/load-and-save.md",
+    GoOn: "how-to/go-on.md",
+    ChooseADevice: "how-to/choose-a-device.md",
+}

@@ -1,0 +1,68 @@
+//! A step of many small batches is a step of one large one.
+
+use rekindle::Model;
+use rekindle::backbone::{Bert, Pooling, TextFeatures, TextInput};
+use rekindle::head::TaskHead;
+use rekindle::objective::Objective;
+use rekindle::params::Freeze;
+use rekindle::train::{Data, Fit, Report, fit};
+
+use super::support::*;
+
+fn near(a: &[f64], b: &[f64]) {
+    assert_eq!(a.len(), b.len());
+    for (a, b) in a.iter().zip(b) {
+        assert!((a - b).abs() <= 1e-5 * b.abs(), "{a} {b}");
+    }
+}
+
+/// Compares 1 x 8, 2 x 4 and 8 x 1 (batch x accumulation).
+fn check<H, O>(make: impl Fn() -> Model<Bert, H>, objective: &O, examples: &[O::Example])
+where
+    H: TaskHead<TextFeatures>,
+    O: Objective<Input = TextInput, Targets = H::Targets>,
+{
+    let run = |batch_size, accumulation| -> (Report, Model<Bert, H>) {
+        let mut model = make();
+        let mut config = Fit { batch_size, accumulation, ..fit_config(6, 1e-3) };
+        // What has next to no gradient is moved by rounding alone if this is 1e-8.
+        config.optimizer.eps = 1e-4;
+        let data = Data { train: examples, validation: &[] };
+        let report = fit(&mut model, objective, data, &Freeze::Nothing, &config, &mut []).unwrap();
+        (report, model)
+    };
+    let (whole, expected) = run(8, 1);
+    let expected = weights(&expected);
+    for (batch_size, accumulation) in [(1, 8), (2, 4)] {
+        let (parts, model) = run(batch_size, accumulation);
+        near(&parts.losses, &whole.losses);
+        near(&parts.grad_norms, &whole.grad_norms);
+        for (path, values) in weights(&model) {
+            // Softmax ignores a shift, so that the gradient of a key's bias is 0 but for rounding.
+            if !path.ends_with("attention.key.bias") {
+                let most = difference(&values, &expected[&path]);
+                assert!(most <= 1e-5, "{path} {most}");
+            }
+        }
+    }
+}
+
+#[test]
+fn classification_adds_up() {
+    // 20 rows: the last step of an epoch has only half of them.
+    check(|| classifier(2, 0.0), &task(), &rows(20));
+}
+
+#[test]
+fn masked_language_adds_up_over_masked_tokens() {
+    check(|| masked_lm(2, Pooling::Mean), &masking(), &token_rows(20));
+}
+
+#[test]
+fn a_step_counts_its_examples() {
+    let (mut model, rows) = (classifier(2, 0.0), rows(20));
+    let config = Fit { batch_size: 2, accumulation: 4, epochs: 2, max_steps: None, ..fit_config(1, 1e-3) };
+    let data = Data { train: &rows, validation: &[] };
+    let report = fit(&mut model, &task(), data, &Freeze::Backbone, &config, &mut []).unwrap();
+    assert_eq!(report.steps, 6);
+}

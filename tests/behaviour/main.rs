@@ -1,0 +1,20 @@
+//! What the crate promises, on small fresh networks: what freezing keeps, what a run does, what files hold, and what is
+//! said when something is wrong. One binary, for linking Burn takes longer than most of these tests.
+#![allow(clippy::unwrap_used)]
+
+mod accumulation;
+mod damage;
+mod data_faults;
+mod files;
+mod folders;
+mod freezing;
+mod input_faults;
+mod masking;
+mod plain;
+mod policies;
+mod pretraining;
+mod rates;
+mod run;
+mod run_faults;
+mod run_files;
+mod support;

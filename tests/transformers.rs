@@ -1,0 +1,117 @@
+//! Transformers reads what is saved here, and computes the same logits from the same texts.
+//!
+//! Runs `benches/compare/check_saved.py` with the Python that `REKINDLE_PYTHON` names, or that of the environment that
+//! `benches/compare/setup` makes.
+
+#![allow(clippy::unwrap_used)]
+
+use rekindle::backbone::{Bert, BertConfig, Pooling};
+use rekindle::checkpoint::save_classifier;
+use rekindle::data::{Labels, TextExample, TextTokenizer};
+use rekindle::head::Classifier;
+use rekindle::model::Model;
+use rekindle::objective::TextClassification;
+use rekindle::params::{Freeze, Rates};
+use rekindle::predict::Predictor;
+use rekindle::train::{Data, Fit, fit};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const TEXTS: [&str; 6] = [
+    "the cat sat on the mat",
+    "",
+    "Hello École 中国, can't stop!",
+    "[MASK] is not a word",
+    "one, two; three (four) five? six!",
+    "a text that is so long that its end will be cut, because it goes on and on and on and on and on and on and on",
+];
+const MAX_LENGTH: usize = 40;
+
+/// A Python that can import Transformers, looked for once: the import takes seconds.
+static PYTHON: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+    let named = std::env::var_os("REKINDLE_PYTHON").map(PathBuf::from);
+    let made = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/rekindle/venv/bin/python"));
+    let python = named.or(made)?;
+    let imports = Command::new(&python).args(["-c", "import torch, transformers"]).output();
+    imports.is_ok_and(|output| output.status.success()).then_some(python)
+});
+
+fn config(vocab_size: usize) -> BertConfig {
+    serde_json::from_value(serde_json::json!({
+        "model_type": "bert", "vocab_size": vocab_size, "hidden_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 48, "pad_token_id": 0,
+        "initializer_range": 0.2,
+    }))
+    .unwrap()
+}
+
+fn task() -> TextClassification {
+    let json = fs::read_to_string(Path::new(ROOT).join("tests/fixtures/wordpiece_tokenizer.json")).unwrap();
+    // Not what a BERT tokenizer does by default, so that Transformers has to keep to the file.
+    let json = json.replace("\"lowercase\":true", "\"lowercase\":false");
+    let tokenizer = TextTokenizer::from_bytes(&json).unwrap();
+    let labels = Labels::from_names(["yes", "no", "perhaps"].map(String::from).to_vec()).unwrap();
+    TextClassification::new(tokenizer, labels, MAX_LENGTH).unwrap()
+}
+
+/// A few large steps, so that no bias is 0 and no norm weight 1.
+fn trained(config: &BertConfig, pooling: Pooling, task: &TextClassification) -> Model<Bert, Classifier> {
+    let device = rekindle::device("flex").unwrap();
+    let mut model = Model::new(Bert::new(config, pooling, 5, &device), Classifier::new(32, 3, 5, &device));
+    let example = |(index, text): (usize, &&str)| TextExample {
+        text: text.to_string(),
+        label: Some(["yes", "no", "perhaps"][index % 3].into()),
+    };
+    let rows = task.encode(&TEXTS.iter().enumerate().map(example).collect::<Vec<_>>()).unwrap().0;
+    let fit_config = Fit { epochs: 5, batch_size: 3, rates: Rates::new(2e-2), ..Fit::default() };
+    let data = Data { train: &rows, validation: &[] };
+    fit(&mut model, task, data, &Freeze::Nothing, &fit_config, &mut []).unwrap();
+    model
+}
+
+fn check(pooling: Pooling, arguments: &[&str]) {
+    let Some(python) = PYTHON.as_ref() else {
+        eprintln!("skipped: no Python with torch and transformers; run benches/compare/setup or set REKINDLE_PYTHON");
+        return;
+    };
+    let task = task();
+    let config = config(task.tokenizer().vocab_size());
+    let model = trained(&config, pooling, &task);
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    save_classifier(path("saved"), &model, &config, pooling, &task, &Freeze::Nothing).unwrap();
+    let predictor: Predictor = Predictor::load(path("saved"), &rekindle::device("flex").unwrap()).unwrap();
+    let logits = predictor.logits(&TEXTS).unwrap();
+    assert!(logits.iter().flatten().any(|logit| logit.abs() > 0.1), "logits near 0 would agree whatever was loaded");
+    fs::write(path("texts.json"), serde_json::to_vec(&TEXTS).unwrap()).unwrap();
+    fs::write(path("expected.json"), serde_json::to_vec(&logits).unwrap()).unwrap();
+
+    let mut command = Command::new(python);
+    command.arg(Path::new(ROOT).join("benches/compare/check_saved.py"));
+    command.args([path("saved"), path("texts.json"), path("expected.json")]);
+    command.args(["--tolerance", "1e-5", "--max-length", &MAX_LENGTH.to_string()]).args(arguments);
+    // Transformers copies remote code into its cache.
+    command.env("HF_HOME", path("cache"));
+    let output = command.output().unwrap();
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(output.status.success(), "{said}");
+    eprintln!("{pooling}: {said}");
+}
+
+#[test]
+fn a_pooler_pooled_classifier_loads_unchanged() {
+    check(Pooling::Pooler, &[]);
+}
+
+#[test]
+fn a_mean_pooled_classifier_loads_with_its_own_code() {
+    check(Pooling::Mean, &["--remote-code"]);
+}
+
+#[test]
+fn a_cls_pooled_classifier_loads_with_its_own_code() {
+    check(Pooling::Cls, &["--remote-code"]);
+}
