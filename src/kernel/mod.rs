@@ -8,21 +8,25 @@
 //! Loops are plain Rust, compiled for several instruction sets by [`simd`]; matrix products are `gemm`'s. Work is cut
 //! into blocks whose size depends on the shape only, so results do not depend on the number of threads.
 
+mod adamw;
 mod attention;
 mod buffer;
 mod dropout;
 mod gemm;
 mod head;
 mod linear;
+mod loss;
 mod norm;
 mod simd;
 #[cfg(test)]
 mod tests;
 mod tile;
 
+pub(crate) use adamw::{Scalars, adamw, square_sum};
 pub(crate) use attention::attention;
 pub(crate) use dropout::dropout;
 pub(crate) use linear::linear;
+pub(crate) use loss::cross_entropy;
 pub(crate) use norm::{norm, residual_norm};
 
 use burn::backend::DispatchDevice;

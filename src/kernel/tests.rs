@@ -3,7 +3,7 @@
 use crate::kernel;
 use crate::nn::{Draw, RandomScope};
 use crate::random::stream;
-use burn::tensor::{Bool, Device, FloatDType, Tensor, TensorData, activation};
+use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData, activation};
 use rand::Rng;
 
 /// An operation on matrices.
@@ -195,6 +195,65 @@ fn attention_agrees() {
             let name = format!("attention {batch} x {queries} x {keys}, {heads} x {width}, {prob}");
             compare(&name, &inputs, &fused, &reference);
         }
+    }
+}
+
+#[test]
+fn cross_entropy_agrees() {
+    for ([rows, _, classes], scale) in SIZES.into_iter().zip([1.0, 10.0, 1e3, 1.0, 30.0, 5.0]) {
+        let inputs = matrices(&[[rows, classes]], scale);
+        let labels: Vec<i64> = (0..rows).map(|row| (row * 7 % classes) as i64).collect();
+        let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [rows]), &Device::flex());
+        let fused = |x: &[Tensor<2>]| kernel::cross_entropy(x[0].clone(), labels.clone()).unsqueeze();
+        let reference = |x: &[Tensor<2>]| {
+            let chosen = activation::log_softmax(x[0].clone(), 1).gather(1, labels.clone().reshape([rows, 1]));
+            chosen.sum().neg().unsqueeze()
+        };
+        compare(&format!("cross-entropy {rows} x {classes}"), &inputs, &fused, &reference);
+    }
+}
+
+#[test]
+fn adamw_and_the_norm_agree() {
+    for len in [1, 17, 100_003] {
+        let mut fused = matrices(&[[1, len]; 2], 1.0).iter().map(row).collect::<Vec<_>>();
+        let gradient = fused[1].clone();
+        let double = |tensor: &Tensor<1>| tensor.clone().into_data().iter::<f64>().collect::<Vec<_>>();
+        let (mut wanted, slopes) = (double(&fused[0]), double(&gradient));
+        let (mut first, mut second) = (vec![0.0; len], vec![0.0; len]);
+        fused = vec![fused[0].clone(), gradient.zeros_like(), gradient.zeros_like()];
+        let shared = fused[0].clone();
+        let untouched = double(&shared);
+        for step in 1..4 {
+            let (correction_1, correction_2) = (1.0 - 0.9f64.powi(step), 1.0 - 0.999f64.powi(step));
+            let scalars = kernel::Scalars {
+                scale: 0.5,
+                decay: 0.999,
+                weight_1: 0.1,
+                beta_2: 0.999,
+                weight_2: 0.001,
+                correction_root: correction_2.sqrt() as f32,
+                epsilon: 1e-8,
+                step: (0.01 / correction_1) as f32,
+            };
+            let [parameter, moment_1, moment_2] =
+                [0, 1, 2].map(|at: usize| std::mem::replace(&mut fused[at], Tensor::zeros([1], &Device::flex())));
+            fused = kernel::adamw(parameter, gradient.clone(), moment_1, moment_2, scalars).into();
+            for at in 0..len {
+                let slope = slopes[at] * 0.5;
+                first[at] = 0.9 * first[at] + 0.1 * slope;
+                second[at] = 0.999 * second[at] + 0.001 * slope * slope;
+                let root = (second[at] / correction_2).sqrt() + 1e-8;
+                wanted[at] = wanted[at] * 0.999 - 0.01 / correction_1 * first[at] / root;
+            }
+        }
+        let off = apart(&double(&fused[0]), &wanted);
+        eprintln!("adamw {len}: off by {off:.1e}");
+        assert!(off < 1e-6);
+        assert_eq!(double(&shared), untouched);
+        let squares = double(&kernel::square_sum(gradient))[0];
+        let wanted = slopes.iter().map(|slope| slope * slope).sum::<f64>();
+        assert!((squares - wanted).abs() < 1e-6 * wanted);
     }
 }
 
