@@ -93,6 +93,8 @@ pub mod predict;
 mod device;
 mod error;
 mod file;
+#[cfg(feature = "flex")]
+mod kernel;
 mod nearest;
 
 pub use device::{DeviceError, device};

@@ -1,7 +1,7 @@
 //! BERT's configuration file.
 
 use crate::checkpoint::CheckpointError;
-use crate::nn::gelu;
+use crate::nn::{Linear, gelu, linear, linear_gelu};
 use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -32,6 +32,14 @@ impl Activation {
             Self::GeluTanh => activation::gelu_approximate(input),
             Self::Relu => activation::relu(input),
             Self::Silu => activation::silu(input),
+        }
+    }
+
+    /// The activation of a linear layer's output, `[.., in]` to `[.., out]`.
+    pub fn after<const D: usize>(self, layer: &Linear, input: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Gelu => linear_gelu(layer, input),
+            _ => self.forward(linear(layer, input)),
         }
     }
 }
