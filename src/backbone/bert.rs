@@ -2,7 +2,7 @@
 
 use super::features::first_token;
 use super::{Activation, Backbone, BertConfig, InputError, Pooling, Stages, TextFeatures, TextInput};
-use crate::nn::{Dropout, Embedding, Init, LayerNorm, Linear, attention, linear, merge_heads, split_heads};
+use crate::nn::{Dropout, Embedding, Init, LayerNorm, Linear, linear, multi_head_attention};
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor};
 
@@ -162,8 +162,8 @@ impl Layer {
 
     fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
         let hidden = self.attention.forward(hidden, mask);
-        let inner = self.activation.forward(linear(&self.intermediate, hidden.clone()));
-        self.norm.forward(self.dropout.forward(linear(&self.output, inner)) + hidden)
+        let inner = self.activation.after(&self.intermediate, hidden.clone());
+        self.norm.forward_residual(linear(&self.output, inner), hidden, &self.dropout)
     }
 }
 
@@ -195,12 +195,10 @@ impl SelfAttention {
     }
 
     fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
-        let project = |layer: &Linear| split_heads(linear(layer, hidden.clone()), self.heads);
-        let [batch, seq] = mask.dims();
-        let mask = mask.clone().reshape([batch, 1, 1, seq]);
-        let (query, key, value) = (project(&self.query), project(&self.key), project(&self.value));
-        let mixed = merge_heads(attention(query, key, value, Some(mask), &self.probability_dropout));
-        self.norm.forward(self.dropout.forward(linear(&self.output, mixed)) + hidden)
+        let [query, key, value] = [&self.query, &self.key, &self.value].map(|layer| linear(layer, hidden.clone()));
+        let dropout = &self.probability_dropout;
+        let mixed = multi_head_attention(query, key, value, self.heads, Some(mask.clone()), dropout);
+        self.norm.forward_residual(linear(&self.output, mixed), hidden, &self.dropout)
     }
 }
 

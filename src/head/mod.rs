@@ -11,6 +11,8 @@ pub use pretraining::{Pretraining, PretrainingTargets};
 use crate::backbone::InputError;
 use crate::metric::Scores;
 use burn::module::{Module, ModuleDisplay};
+#[cfg(feature = "flex")]
+use burn::tensor::DType;
 use burn::tensor::{Int, Tensor, activation};
 use std::fmt::Debug;
 
@@ -65,6 +67,10 @@ pub struct Loss {
 /// Summed cross-entropy of logits `[rows, classes]` against class indices `[rows]`.
 pub fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>) -> Loss {
     let [rows] = labels.dims();
+    #[cfg(feature = "flex")]
+    if crate::kernel::covers(&logits) && matches!(labels.dtype(), DType::I32 | DType::I64) {
+        return Loss { sum: crate::kernel::cross_entropy(logits, labels), weight: rows as f64 };
+    }
     let log_probabilities = activation::log_softmax(logits, 1);
     Loss { sum: -log_probabilities.gather(1, labels.reshape([rows, 1])).sum(), weight: rows as f64 }
 }

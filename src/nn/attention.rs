@@ -1,4 +1,6 @@
 use super::Dropout;
+#[cfg(feature = "flex")]
+use crate::kernel;
 use burn::tensor::{Bool, Tensor};
 
 /// Scaled dot-product attention ([Vaswani et al., 2017](https://arxiv.org/abs/1706.03762)), `[batch, heads, seq, width]`.
@@ -20,6 +22,27 @@ pub fn attention(
         scores = scores.mask_fill(mask.bool_not().expand(shape), -1e30);
     }
     dropout.forward(softmax(scores)).matmul(value)
+}
+
+/// [`attention`] over `[batch, seq, hidden]`, split into `heads`. `visible`, `[batch, keys]`, is true where a key may be
+/// looked at; everywhere if `None`.
+pub fn multi_head_attention(
+    query: Tensor<3>,
+    key: Tensor<3>,
+    value: Tensor<3>,
+    heads: usize,
+    visible: Option<Tensor<2, Bool>>,
+    dropout: &Dropout,
+) -> Tensor<3> {
+    #[cfg(feature = "flex")]
+    if kernel::covers(&query) && kernel::covers(&key) && kernel::covers(&value) {
+        let [batch, keys, _] = key.dims();
+        let visible = visible.unwrap_or_else(|| Tensor::full([batch, keys], true, &query.device().inner()));
+        return kernel::attention(query, key, value, visible, heads, dropout.draw());
+    }
+    let mask = visible.map(|visible| visible.unsqueeze_dims(&[1, 2]));
+    let [query, key, value] = [query, key, value].map(|input| split_heads(input, heads));
+    merge_heads(attention(query, key, value, mask, dropout))
 }
 
 /// Softmax over the last axis. Burn 0.22's own differs in the last bits between plain Flex and autodiff.

@@ -1,4 +1,4 @@
-use crate::random::mix;
+use crate::random::{mix, mix_into};
 use burn::module::{Flag, Module, Param};
 use burn::tensor::{Tensor, TensorData};
 use std::cell::Cell;
@@ -21,28 +21,66 @@ impl Dropout {
 
     /// Any shape, unchanged.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        if self.prob == 0.0 || !self.training.is_enabled() {
-            return input;
+        match self.draw() {
+            Some(draw) => draw.apply(input),
+            None => input,
         }
-        let Some(seed) = RandomScope::next_site() else { return input };
-        let shape = input.dims();
-        let mask = keep_mask(seed, shape.iter().product(), self.prob);
-        let device = input.device().inner();
-        input * Tensor::from_data(TensorData::new(mask, shape), &device)
+    }
+
+    /// What this call draws; `None` where it does nothing.
+    pub(crate) fn draw(&self) -> Option<Draw> {
+        if self.prob == 0.0 || !self.training.is_enabled() {
+            return None;
+        }
+        RandomScope::next_site().map(|seed| Draw { seed, prob: self.prob })
     }
 }
 
-/// `len` values of 0 or `1 / (1 - prob)`: four 16-bit draws a hash.
-fn keep_mask(seed: u64, len: usize, prob: f64) -> Vec<f32> {
-    let limit = (prob * 65536.0).round() as u64;
-    let keep = (1.0 / (1.0 - prob)) as f32;
-    let mut mask = Vec::with_capacity(len + 3);
-    for block in 0..len.div_ceil(4) as u64 {
-        let bits = mix(&[seed, block]);
-        mask.extend([0, 16, 32, 48].map(|shift| if (bits >> shift) & 0xffff < limit { 0.0 } else { keep }));
+/// The mask of one dropout site: value `i` is a function of the seed and `i`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draw {
+    seed: u64,
+    prob: f64,
+}
+
+impl Draw {
+    /// Multiplies by the mask.
+    pub(crate) fn apply<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
+        #[cfg(feature = "flex")]
+        if crate::kernel::covers(&input) {
+            return crate::kernel::dropout(input, self);
+        }
+        let shape = input.dims();
+        let device = input.device().inner();
+        input * Tensor::from_data(TensorData::new(self.mask(shape.iter().product()), shape), &device)
     }
-    mask.truncate(len);
-    mask
+
+    /// What the hash of each block of four values starts from.
+    pub(crate) fn state(self) -> u64 {
+        mix(&[self.seed])
+    }
+
+    /// A 16-bit draw below this drops its value.
+    pub(crate) fn limit(self) -> u32 {
+        (self.prob * 65536.0).round() as u32
+    }
+
+    /// What values that stay are multiplied by.
+    pub(crate) fn keep(self) -> f32 {
+        (1.0 / (1.0 - self.prob)) as f32
+    }
+
+    /// `len` values of 0 or [`keep`](Self::keep): four 16-bit draws a hash.
+    pub(crate) fn mask(self, len: usize) -> Vec<f32> {
+        let (state, limit, keep) = (self.state(), u64::from(self.limit()), self.keep());
+        let mut mask = Vec::with_capacity(len + 3);
+        for block in 0..len.div_ceil(4) as u64 {
+            let bits = mix_into(state, block);
+            mask.extend([0, 16, 32, 48].map(|shift| if (bits >> shift) & 0xffff < limit { 0.0 } else { keep }));
+        }
+        mask.truncate(len);
+        mask
+    }
 }
 
 thread_local! { static STREAM: Cell<Option<(u64, u64)>> = const { Cell::new(None) } }
@@ -82,7 +120,7 @@ mod tests {
 
     #[test]
     fn about_prob_of_the_values_are_dropped_and_the_mean_stays() {
-        let mask = keep_mask(3, 40_001, 0.1);
+        let mask = Draw { seed: 3, prob: 0.1 }.mask(40_001);
         let dropped = mask.iter().filter(|value| **value == 0.0).count() as f64 / mask.len() as f64;
         let mean = mask.iter().sum::<f32>() / mask.len() as f32;
         assert!((dropped - 0.1).abs() < 0.01 && (mean - 1.0).abs() < 0.01, "{dropped} {mean}");

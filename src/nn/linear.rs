@@ -1,3 +1,4 @@
+use super::gelu;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
 
@@ -6,6 +7,10 @@ use burn::tensor::Tensor;
 /// The leading axes are flattened first: on inputs of rank 3, Burn 0.22's `Linear::forward` makes one weight gradient a
 /// row and then sums them, which is several times slower.
 pub fn linear<const D: usize>(layer: &Linear, input: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if let Some(output) = fused(layer, &input, false) {
+        return output;
+    }
     let mut shape = input.dims();
     let width = shape[D - 1];
     let rows = shape[..D - 1].iter().product::<usize>();
@@ -15,4 +20,20 @@ pub fn linear<const D: usize>(layer: &Linear, input: Tensor<D>) -> Tensor<D> {
     }
     shape[D - 1] = output.dims()[1];
     output.reshape(shape)
+}
+
+/// [`linear`] and then exact GELU: `[.., in]` to `[.., out]`.
+pub fn linear_gelu<const D: usize>(layer: &Linear, input: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if let Some(output) = fused(layer, &input, true) {
+        return output;
+    }
+    gelu(linear(layer, input))
+}
+
+#[cfg(feature = "flex")]
+fn fused<const D: usize>(layer: &Linear, input: &Tensor<D>, gelu: bool) -> Option<Tensor<D>> {
+    let (weight, bias) = (layer.weight.val(), layer.bias.as_ref()?.val());
+    let covered = crate::kernel::covers(input) && crate::kernel::covers(&weight) && crate::kernel::covers(&bias);
+    covered.then(|| crate::kernel::linear(input.clone(), weight, bias, gelu))
 }

@@ -11,11 +11,12 @@ mod init;
 mod linear;
 mod norm;
 
-pub use attention::{attention, merge_heads, split_heads};
+pub use attention::{attention, merge_heads, multi_head_attention, split_heads};
 pub use burn::nn::Linear;
+pub(crate) use dropout::Draw;
 pub use dropout::{Dropout, RandomScope};
 pub use embedding::Embedding;
 pub use gelu::gelu;
 pub use init::Init;
-pub use linear::linear;
+pub use linear::{linear, linear_gelu};
 pub use norm::LayerNorm;

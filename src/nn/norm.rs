@@ -1,3 +1,6 @@
+use super::Dropout;
+#[cfg(feature = "flex")]
+use crate::kernel;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
@@ -26,9 +29,29 @@ impl LayerNorm {
 
     /// `[.., hidden]` to `[.., hidden]`.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        #[cfg(feature = "flex")]
+        if kernel::covers(&input) && kernel::covers(&weight) && kernel::covers(&bias) {
+            return kernel::norm(input, weight, bias, self.epsilon);
+        }
         let centred = input.clone() - input.mean_dim(D - 1);
         let variance = (centred.clone() * centred.clone()).mean_dim(D - 1);
         let normal = centred / (variance + self.epsilon).sqrt();
-        normal * self.weight.val().unsqueeze() + self.bias.val().unsqueeze()
+        normal * weight.unsqueeze() + bias.unsqueeze()
+    }
+
+    /// The norm of `residual + dropout(input)`, both `[.., hidden]`.
+    pub fn forward_residual<const D: usize>(
+        &self,
+        input: Tensor<D>,
+        residual: Tensor<D>,
+        dropout: &Dropout,
+    ) -> Tensor<D> {
+        #[cfg(feature = "flex")]
+        if kernel::covers(&input) && kernel::covers(&residual) && kernel::covers(&self.weight.val()) {
+            let (weight, bias) = (self.weight.val(), self.bias.val());
+            return kernel::residual_norm(input, residual, dropout.draw(), weight, bias, self.epsilon);
+        }
+        self.forward(dropout.forward(input) + residual)
     }
 }

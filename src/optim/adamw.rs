@@ -1,3 +1,5 @@
+#[cfg(feature = "flex")]
+use crate::kernel;
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
@@ -33,17 +35,18 @@ pub struct Update {
 /// by up to 7e-6 of themselves, all in the same direction.
 ///
 /// Moments exist for parameters that have been updated, and only for those.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Optimizer {
     config: AdamW,
-    moments: HashMap<u64, Moments>,
+    pub(super) moments: HashMap<u64, Moments>,
 }
 
 /// Running means of a parameter's gradient and of its square, each `[values]`, over `steps` updates.
-struct Moments {
-    first: Tensor<1>,
-    second: Tensor<1>,
-    steps: i32,
+#[derive(Clone)]
+pub(super) struct Moments {
+    pub(super) first: Tensor<1>,
+    pub(super) second: Tensor<1>,
+    pub(super) steps: i32,
 }
 
 impl std::fmt::Debug for Optimizer {
@@ -80,20 +83,50 @@ impl Optimizer {
         model.map(&mut Stepper { optimizer: self, gradients, updates, scale })
     }
 
-    fn update(&mut self, id: ParamId, tensor: Tensor<1>, gradient: Tensor<1>, update: Update) -> Tensor<1> {
+    fn update(&mut self, id: ParamId, tensor: Tensor<1>, gradient: Tensor<1>, scale: f64, update: Update) -> Tensor<1> {
+        let steps = self.moments.get(&id.val()).map_or(0, |moments| moments.steps) + 1;
+        #[cfg(feature = "flex")]
+        if kernel::covers(&tensor) && kernel::covers(&gradient) && !gradient.device().is_autodiff() {
+            let scalars = self.config.scalars(steps, scale, update);
+            let old = self.moments.remove(&id.val());
+            let [first, second] = match old {
+                Some(Moments { first, second, .. }) => [first, second],
+                None => [gradient.zeros_like(), gradient.zeros_like()],
+            };
+            let [tensor, first, second] = kernel::adamw(tensor, gradient, first, second, scalars);
+            self.moments.insert(id.val(), Moments { first, second, steps });
+            return tensor;
+        }
         let AdamW { betas: (beta_1, beta_2), eps } = self.config;
+        let gradient = gradient * scale;
         let (fresh_1, fresh_2) = (gradient.clone() * (1.0 - beta_1), gradient.square() * (1.0 - beta_2));
-        let moments = match self.moments.remove(&id.val()) {
-            None => Moments { first: fresh_1, second: fresh_2, steps: 1 },
-            Some(Moments { first, second, steps }) => {
-                Moments { first: first * beta_1 + fresh_1, second: second * beta_2 + fresh_2, steps: steps + 1 }
-            }
+        let (first, second) = match self.moments.remove(&id.val()) {
+            None => (fresh_1, fresh_2),
+            Some(Moments { first, second, .. }) => (first * beta_1 + fresh_1, second * beta_2 + fresh_2),
         };
-        let (correction_1, correction_2) = (1.0 - beta_1.powi(moments.steps), 1.0 - beta_2.powi(moments.steps));
-        let root = moments.second.clone().sqrt() / correction_2.sqrt() + eps;
-        let change = moments.first.clone() / root * (update.lr / correction_1);
-        self.moments.insert(id.val(), moments);
+        let (correction_1, correction_2) = (1.0 - beta_1.powi(steps), 1.0 - beta_2.powi(steps));
+        let root = second.clone().sqrt() / correction_2.sqrt() + eps;
+        let change = first.clone() / root * (update.lr / correction_1);
+        self.moments.insert(id.val(), Moments { first, second, steps });
         tensor * (1.0 - update.lr * update.weight_decay) - change
+    }
+}
+
+#[cfg(feature = "flex")]
+impl AdamW {
+    /// The scalars of update number `steps`, computed in f64 as PyTorch does.
+    fn scalars(&self, steps: i32, scale: f64, update: Update) -> kernel::Scalars {
+        let (beta_1, beta_2) = self.betas;
+        kernel::Scalars {
+            scale: scale as f32,
+            decay: (1.0 - update.lr * update.weight_decay) as f32,
+            weight_1: (1.0 - beta_1) as f32,
+            beta_2: beta_2 as f32,
+            weight_2: (1.0 - beta_2) as f32,
+            correction_root: (1.0 - beta_2.powi(steps)).sqrt() as f32,
+            epsilon: self.eps as f32,
+            step: (update.lr / (1.0 - beta_1.powi(steps))) as f32,
+        }
     }
 }
 
@@ -112,8 +145,8 @@ impl ModuleMapper for Stepper<'_> {
         param.map(|tensor| {
             let shape = tensor.shape();
             let size = shape.num_elements();
-            let gradient = gradient.reshape([size]) * self.scale;
-            self.optimizer.update(id, tensor.reshape([size]), gradient, *update).reshape(shape)
+            let (tensor, gradient) = (tensor.reshape([size]), gradient.reshape([size]));
+            self.optimizer.update(id, tensor, gradient, self.scale, *update).reshape(shape)
         })
     }
 }

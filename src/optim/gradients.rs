@@ -40,6 +40,14 @@ pub fn clip_factor(norm: f64, max_norm: f64) -> f64 {
     (max_norm / (norm + 1e-6)).min(1.0)
 }
 
+fn square_sum<const D: usize>(gradient: Tensor<D>) -> Tensor<1> {
+    #[cfg(feature = "flex")]
+    if crate::kernel::covers(&gradient) && !gradient.device().is_autodiff() {
+        return crate::kernel::square_sum(gradient);
+    }
+    gradient.square().sum()
+}
+
 struct Squares<'a> {
     gradients: &'a GradientsParams,
     path: Vec<String>,
@@ -61,7 +69,7 @@ impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
             self.paths.push(self.path.join("."));
-            self.sums.push(gradient.square().sum());
+            self.sums.push(square_sum(gradient));
         }
     }
 }

@@ -1,0 +1,173 @@
+//! `x w + b`, with exact GELU on top if wanted.
+
+use super::buffer::{block, column_sums, contiguous, tensor, total, values, with_width, zeros};
+use super::gemm::{Matrix, forward_strides, multiply};
+use super::simd::{fma, normal, vectorised};
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, Shape, TensorMetadata, backend_extension};
+use burn::tensor::Tensor;
+use burn_flex::FlexTensor;
+use rayon::prelude::*;
+
+/// `[.., in]` times `[in, out]` plus `[out]`, through exact GELU where `gelu`.
+pub(crate) fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>, gelu: bool) -> Tensor<D> {
+    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::fused_linear(x, weight, bias, gelu))
+}
+
+#[backend_extension(Flex, Autodiff)]
+trait LinearOps: Backend {
+    fn fused_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        gelu: bool,
+    ) -> FloatTensor<Self>;
+}
+
+impl LinearOps for Flex {
+    fn fused_linear(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, gelu: bool) -> FlexTensor {
+        let (x, weight, bias) = (contiguous(x), forward_strides(weight), contiguous(bias));
+        let shape = with_width(x.shape(), weight.shape()[1]);
+        let output = if gelu { activate(&product(&x, &weight), values(&bias)) } else { affine(&x, &weight, &bias) };
+        tensor(output, shape)
+    }
+}
+
+impl<C: CheckpointStrategy> LinearOps for Autodiff<Flex, C> {
+    fn fused_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        gelu: bool,
+    ) -> FloatTensor<Self> {
+        let (x_tracked, weight_tracked) = (x.is_tracked(), weight.is_tracked());
+        let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
+        let (bias, bias_node) = bias.into_parts();
+        match LinearBackward.prepare::<C>([x_node, weight_node, bias_node]).compute_bound().stateful() {
+            OpsKind::UnTracked(prep) => prep.finish(Flex::fused_linear(x, weight, bias, gelu)),
+            OpsKind::Tracked(prep) => {
+                let (x, weight, bias) = (contiguous(x), forward_strides(weight), contiguous(bias));
+                let shape = with_width(x.shape(), weight.shape()[1]);
+                let (output, gelu) = if gelu {
+                    let product = product(&x, &weight);
+                    (activate(&product, values(&bias)), Some((tensor(product, shape.clone()), bias)))
+                } else {
+                    (affine(&x, &weight, &bias), None)
+                };
+                let x_shape = x.shape();
+                let (x, weight) = (weight_tracked.then_some(x), x_tracked.then_some(weight));
+                prep.finish(Saved { x, x_shape, weight, gelu }, tensor(output, shape))
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct LinearBackward;
+
+#[derive(Clone, Debug)]
+struct Saved {
+    /// For the weight's gradient.
+    x: Option<FlexTensor>,
+    x_shape: Shape,
+    /// For the input's gradient.
+    weight: Option<FlexTensor>,
+    /// The product before bias and activation, and the bias.
+    gelu: Option<(FlexTensor, FlexTensor)>,
+}
+
+impl Backward<Flex, 3> for LinearBackward {
+    type State = Saved;
+
+    fn backward(self, ops: Ops<Saved, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let [x_node, weight_node, bias_node] = ops.parents.map(|node| node.map(|node| node.id));
+        let mut gradient = contiguous(gradients.consume::<Flex>(&ops.node));
+        let Saved { x, x_shape, weight, gelu } = ops.state;
+        let (shape, rank) = (gradient.shape(), x_shape.num_dims());
+        let (width_in, width) = (x_shape[rank - 1], shape[rank - 1]);
+        let gradient = gradient.storage_mut::<f32>();
+        let bias_sums = match gelu {
+            Some((product, bias)) => Some(activate_backward(values(&product), values(&bias), gradient)),
+            None => bias_node.is_some().then(|| column_sums(gradient, width)),
+        };
+        let gradient = Matrix::rows(gradient, width);
+        if let (Some(node), Some(weight)) = (x_node, weight) {
+            let mut out = zeros(x_shape.num_elements());
+            multiply(gradient, Matrix::of(&weight).transposed(), &mut out, false);
+            gradients.register::<Flex>(node, tensor(out, x_shape));
+        }
+        if let (Some(node), Some(x)) = (weight_node, x) {
+            let mut out = zeros(width_in * width);
+            multiply(Matrix::rows(values(&x), width_in).transposed(), gradient, &mut out, false);
+            gradients.register::<Flex>(node, tensor(out, Shape::from([width_in, width])));
+        }
+        if let (Some(node), Some(sums)) = (bias_node, bias_sums) {
+            gradients.register::<Flex>(node, tensor(sums, Shape::from([width])));
+        }
+    }
+}
+
+fn product(x: &FlexTensor, weight: &FlexTensor) -> Vec<f32> {
+    let [width_in, width] = weight.shape().dims();
+    let mut out = zeros(x.shape().num_elements() / width_in * width);
+    multiply(Matrix::rows(values(x), width_in), Matrix::of(weight), &mut out, false);
+    out
+}
+
+fn affine(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> Vec<f32> {
+    let [width_in, width] = weight.shape().dims();
+    let mut out = zeros(x.shape().num_elements() / width_in * width);
+    let bias = values(bias);
+    out.par_chunks_mut(block(width)).for_each(|rows| {
+        rows.chunks_exact_mut(width).for_each(|row| row.copy_from_slice(bias));
+    });
+    multiply(Matrix::rows(values(x), width_in), Matrix::of(weight), &mut out, true);
+    out
+}
+
+fn activate(product: &[f32], bias: &[f32]) -> Vec<f32> {
+    let (mut out, block) = (zeros(product.len()), block(bias.len()));
+    out.par_chunks_mut(block).zip(product.par_chunks(block)).for_each(|(out, product)| bias_gelu(product, bias, out));
+    out
+}
+
+/// Turns the gradient of the output into that of what goes into GELU; gives the bias's gradient.
+fn activate_backward(product: &[f32], bias: &[f32], gradient: &mut [f32]) -> Vec<f32> {
+    let (width, block) = (bias.len(), block(bias.len()));
+    let parts = gradient.par_chunks_mut(block).zip(product.par_chunks(block)).map(|(gradient, product)| {
+        let mut sums = zeros(width);
+        bias_gelu_backward(product, bias, gradient, &mut sums);
+        sums
+    });
+    total(parts.collect(), width)
+}
+
+vectorised! {
+    fn bias_gelu<'a, S>(product: &'a [f32], bias: &'a [f32], out: &'a mut [f32]) {
+        let width = bias.len();
+        for (out, product) in out.chunks_exact_mut(width).zip(product.chunks_exact(width)) {
+            for ((out, product), bias) in out.iter_mut().zip(product).zip(bias) {
+                let x = product + bias;
+                *out = x * normal::<S>(x).0;
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn bias_gelu_backward<'a, S>(product: &'a [f32], bias: &'a [f32], gradient: &'a mut [f32], sums: &'a mut [f32]) {
+        let width = bias.len();
+        for (gradient, product) in gradient.chunks_exact_mut(width).zip(product.chunks_exact(width)) {
+            for (((gradient, product), bias), sum) in gradient.iter_mut().zip(product).zip(bias).zip(sums.iter_mut()) {
+                let x = product + bias;
+                let (cumulative, density) = normal::<S>(x);
+                *gradient *= fma::<S>(x, density, cumulative);
+                *sum += *gradient;
+            }
+        }
+    }
+}

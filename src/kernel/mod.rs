@@ -1,0 +1,47 @@
+//! Fused operations of Burn's Flex backend in f32, each with its own backward pass.
+//!
+//! Layers ask [`covers`] and compose Burn's operations where it says no: on other backends, in other dtypes, and
+//! everywhere if the environment variable `REKINDLE_KERNELS` is `off` (it is read once), which tells whether a figure
+//! comes from here. An operation is one function on the plain device and under autodiff, so that frozen stages give the
+//! same bits on both, and a row's result does not depend on the other rows of its batch.
+//!
+//! Loops are plain Rust, compiled for several instruction sets by [`simd`]; matrix products are `gemm`'s. Work is cut
+//! into blocks whose size depends on the shape only, so results do not depend on the number of threads.
+
+mod adamw;
+mod attention;
+mod buffer;
+mod dropout;
+mod gemm;
+mod head;
+mod linear;
+mod loss;
+mod norm;
+mod simd;
+#[cfg(test)]
+mod tests;
+mod tile;
+
+pub(crate) use adamw::{Scalars, adamw, square_sum};
+pub(crate) use attention::attention;
+pub(crate) use dropout::dropout;
+pub(crate) use linear::linear;
+pub(crate) use loss::cross_entropy;
+pub(crate) use norm::{norm, residual_norm};
+
+use burn::backend::DispatchDevice;
+use burn::tensor::{DType, Tensor};
+use std::sync::OnceLock;
+
+/// Whether the operations here take this tensor.
+pub(crate) fn covers<const D: usize>(tensor: &Tensor<D>) -> bool {
+    enabled()
+        && tensor.dtype() == DType::F32
+        && matches!(tensor.device().inner().as_dispatch(), DispatchDevice::Flex(_))
+        && tensor.shape().num_elements() > 0
+}
+
+fn enabled() -> bool {
+    static ENABLED: OnceLock<bool> = OnceLock::new();
+    *ENABLED.get_or_init(|| std::env::var_os("REKINDLE_KERNELS").is_none_or(|value| value != "off"))
+}

@@ -1,0 +1,123 @@
+//! Products of small matrices in one thread, in registers: what attention is made of.
+//!
+//! Each value is summed in the order of the inner axis, whatever the tile, so a row's bits do not depend on the others.
+
+use super::simd::{LANES, fma, vectorised};
+use pulp::Simd;
+use std::array::from_fn;
+
+/// A left matrix: rows, or with [`multiply_transposed`] columns, that stand `stride` apart.
+#[derive(Clone, Copy)]
+pub(super) struct Left<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) stride: usize,
+}
+
+vectorised! {
+    /// `out[m, n] += a[m, inner] b[inner, n]`; `n` is a multiple of [`LANES`].
+    pub(super) fn multiply<'a, S>(a: Left<'a>, inner: usize, b: &'a [f32], n: usize, out: &'a mut [f32]) {
+        // With 32 registers of 16 lanes, 16 sums hide the latency of their additions; with 16 of 8 lanes, 8 fit.
+        if S::F32_LANES >= LANES {
+            let done = panels::<8>(n, out, |i, out| panel::<S, 8, 2>(rows(a, i, inner), inner, b, n, out));
+            each_row(n, out, done, |i, out| panel::<S, 1, 2>(rows(a, i, inner), inner, b, n, out));
+        } else {
+            let done = panels::<4>(n, out, |i, out| panel::<S, 4, 1>(rows(a, i, inner), inner, b, n, out));
+            each_row(n, out, done, |i, out| panel::<S, 1, 1>(rows(a, i, inner), inner, b, n, out));
+        }
+    }
+}
+
+vectorised! {
+    /// [`multiply`] with `a` given by its columns.
+    pub(super) fn multiply_transposed<'a, S>(a: Left<'a>, inner: usize, b: &'a [f32], n: usize, out: &'a mut [f32]) {
+        if S::F32_LANES >= LANES {
+            let done = panels::<8>(n, out, |i, out| panel::<S, 8, 2>(columns(a, i), inner, b, n, out));
+            each_row(n, out, done, |i, out| panel::<S, 1, 2>(columns(a, i), inner, b, n, out));
+        } else {
+            let done = panels::<4>(n, out, |i, out| panel::<S, 4, 1>(columns(a, i), inner, b, n, out));
+            each_row(n, out, done, |i, out| panel::<S, 1, 1>(columns(a, i), inner, b, n, out));
+        }
+    }
+}
+
+/// Visits panels of `M` rows; gives how many rows that were.
+#[inline(always)]
+fn panels<const M: usize>(n: usize, out: &mut [f32], visit: impl Fn(usize, &mut [f32])) -> usize {
+    let panels = out.chunks_exact_mut(M * n);
+    let done = panels.len() * M;
+    panels.enumerate().for_each(|(index, panel)| visit(index * M, panel));
+    done
+}
+
+/// Visits the rows from `first` on.
+#[inline(always)]
+fn each_row(n: usize, out: &mut [f32], first: usize, visit: impl Fn(usize, &mut [f32])) {
+    out[first * n..].chunks_exact_mut(n).enumerate().for_each(|(index, row)| visit(first + index, row));
+}
+
+/// Rows `i..i + M` as a function of the inner index.
+#[inline(always)]
+fn rows<'a, const M: usize>(a: Left<'a>, i: usize, inner: usize) -> impl Fn(usize) -> [f32; M] + use<'a, M> {
+    let rows: [&[f32]; M] = from_fn(|row| &a.values[(i + row) * a.stride..][..inner]);
+    move |p| from_fn(|row| rows[row][p])
+}
+
+/// Rows `i..i + M` of the transpose as a function of the inner index.
+#[inline(always)]
+fn columns<'a, const M: usize>(a: Left<'a>, i: usize) -> impl Fn(usize) -> [f32; M] + use<'a, M> {
+    move |p| {
+        let column = &a.values[p * a.stride + i..][..M];
+        from_fn(|row| column[row])
+    }
+}
+
+#[inline(always)]
+fn panel<S: Simd, const M: usize, const N: usize>(
+    a: impl Fn(usize) -> [f32; M],
+    inner: usize,
+    b: &[f32],
+    n: usize,
+    out: &mut [f32],
+) {
+    let mut column = 0;
+    while column + N * LANES <= n {
+        tile::<S, M, N>(&a, inner, &b[column..], n, &mut out[column..]);
+        column += N * LANES;
+    }
+    while column < n {
+        tile::<S, M, 1>(&a, inner, &b[column..], n, &mut out[column..]);
+        column += LANES;
+    }
+}
+
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Lanes([f32; LANES]);
+
+#[inline(always)]
+fn tile<S: Simd, const M: usize, const N: usize>(
+    a: &impl Fn(usize) -> [f32; M],
+    inner: usize,
+    b: &[f32],
+    n: usize,
+    out: &mut [f32],
+) {
+    let load = |values: &[f32], at: usize| Lanes(from_fn(|lane| values[at..at + LANES][lane]));
+    let mut sums: [[Lanes; N]; M] = from_fn(|row| from_fn(|part| load(out, row * n + part * LANES)));
+    for p in 0..inner {
+        let right: [Lanes; N] = from_fn(|part| load(b, p * n + part * LANES));
+        let left = a(p);
+        for (sums, left) in sums.iter_mut().zip(left) {
+            for (sum, right) in sums.iter_mut().zip(&right) {
+                for lane in 0..LANES {
+                    sum.0[lane] = fma::<S>(left, right.0[lane], sum.0[lane]);
+                }
+            }
+        }
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        for (part, sum) in sums.iter().enumerate() {
+            out[row * n + part * LANES..][..LANES].copy_from_slice(&sum.0);
+        }
+    }
+}
