@@ -22,7 +22,7 @@ use rekindle::objective::{LabelledRow, TextClassification};
 use rekindle::optim::{Schedule, Warmup};
 use rekindle::params::{Freeze, Inventory, Progress, Rates, Selector, TrainPlan};
 use rekindle::predict::Predictor;
-use rekindle::train::{Data, Fit, Monitor, Observer, ProgressLine, Report, evaluate, fit};
+use rekindle::train::{Data, Fit, Monitor, Observer, ProgressLine, Report, SaveEvery, StopOnSignal, evaluate, fit};
 use serde_json::json;
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -76,6 +76,9 @@ struct Args {
     /// flex, ndarray, wgpu or cuda.
     #[arg(long, default_value = "flex")]
     device: String,
+    /// Keeps history and checkpoints in this folder, and goes on from them (with `--freeze`).
+    #[arg(long)]
+    run: Option<PathBuf>,
     /// Where the model goes.
     #[arg(long, default_value = "runs/finetune_text")]
     out: PathBuf,
@@ -114,6 +117,7 @@ struct Texts {
 /// What one way of training came to.
 struct Outcome {
     model: Model<Bert, Classifier>,
+    freeze: Freeze,
     report: Report,
     test: Summary,
 }
@@ -138,15 +142,15 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     println!("{}: {}", args.model.display(), pretrained.report);
 
     let run = Job { args, config: &config, task: &task, texts: &texts };
+    run.print_plan(&pretrained.module)?;
+    if args.dry_run {
+        return Ok(());
+    }
     let (best, mut report) = match &args.freeze {
         Some(freeze) => run.one_way(pretrained.module, freeze)?,
         None => run.three_ways(pretrained.module)?,
     };
-    if args.dry_run {
-        return Ok(());
-    }
-    let freeze = args.freeze.clone().unwrap_or(Freeze::Nothing);
-    save_classifier(&args.out, &best, &config, args.pooling, &task, &freeze)?;
+    save_classifier(&args.out, &best.model, &config, &task, &best.freeze)?;
     println!("\nsaved in {}", args.out.display());
     ask(&args.out, args, &texts)?;
     report["seconds"] = json!(start.elapsed().as_secs_f64());
@@ -192,47 +196,35 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// Trains once, with all labels unless told otherwise.
-    fn one_way(
-        &self,
-        body: Bert,
-        freeze: &Freeze,
-    ) -> Result<(Model<Bert, Classifier>, serde_json::Value), Box<dyn Error>> {
-        let lr = self.args.lr.unwrap_or(if *freeze == Freeze::Backbone { 1e-2 } else { 5e-4 });
+    fn one_way(&self, body: Bert, freeze: &Freeze) -> Result<(Outcome, serde_json::Value), Box<dyn Error>> {
+        let lr = self.lr(freeze, 5e-4);
         let train = match self.args.per_label {
             Some(count) => sample_per_class(&self.texts.train, count, self.args.seed)?,
             None => self.texts.train.clone(),
         };
-        self.print_plan(&self.model(body.clone(), self.args.seed), freeze, lr)?;
-        if self.args.dry_run {
-            return Ok((self.model(body, self.args.seed), json!({})));
-        }
         let outcome = self.train(body, &train, freeze, lr, self.args.seed, true)?;
-        let Outcome { model, report, test } = outcome;
+        let Outcome { report, test, .. } = &outcome;
         println!("test: accuracy {:.4}, macro-F1 {:.4}", test.accuracy.unwrap_or(0.0), test.macro_f1.unwrap_or(0.0));
         let json = json!({ "freeze": freeze, "lr": lr, "seed": self.args.seed, "test": test, "report": report });
-        Ok((model, json))
+        Ok((outcome, json))
     }
 
     /// From scratch, frozen and unfrozen, on the same few labels, over several seeds.
-    fn three_ways(&self, body: Bert) -> Result<(Model<Bert, Classifier>, serde_json::Value), Box<dyn Error>> {
+    fn three_ways(&self, body: Bert) -> Result<(Outcome, serde_json::Value), Box<dyn Error>> {
         let count = self.args.per_label.unwrap_or(8);
         let fresh = |seed| Bert::new(self.config, self.args.pooling, seed, &body_device(&body));
-        let ways: [(&str, bool, Freeze, f64); 3] = [
-            ("from scratch", false, Freeze::Nothing, 1e-3),
-            ("pretrained, frozen backbone", true, Freeze::Backbone, 1e-2),
-            ("pretrained, unfrozen", true, Freeze::Nothing, 1e-3),
+        let ways = [
+            ("from scratch", false, Freeze::Nothing),
+            ("pretrained, frozen backbone", true, Freeze::Backbone),
+            ("pretrained, unfrozen", true, Freeze::Nothing),
         ];
-        self.print_plan(&self.model(body.clone(), self.args.seed), &Freeze::Backbone, 1e-2)?;
-        if self.args.dry_run {
-            return Ok((self.model(body, self.args.seed), json!({})));
-        }
         println!("\n{count} training texts a label, {} seeds", self.args.seeds);
         let mut table = Table::new();
         table.load_preset(presets::NOTHING);
         table.set_header(["", "trainable", "test accuracy (mean)", "each seed", "seconds"]);
         let (mut best, mut rows) = (None::<Outcome>, vec![]);
-        for (name, pretrained, freeze, lr) in ways {
-            let lr = self.args.lr.unwrap_or(lr);
+        for (name, pretrained, freeze) in ways {
+            let lr = self.lr(&freeze, 1e-3);
             let (mut accuracies, mut seconds, mut trainable) = (vec![], 0.0, 0);
             for seed in self.args.seed..self.args.seed + self.args.seeds {
                 let train = sample_per_class(&self.texts.train, count, seed)?;
@@ -254,20 +246,27 @@ impl Job<'_> {
         }
         println!("\n{}", table.trim_fmt());
         let best = best.ok_or("no seed was run; give --seeds 1 or more")?;
-        Ok((best.model, json!({ "per_label": count, "ways": rows })))
+        Ok((best, json!({ "per_label": count, "ways": rows })))
     }
 
     fn model(&self, body: Bert, seed: u64) -> Model<Bert, Classifier> {
         let device = body_device(&body);
-        let dropout = self.config.classifier_dropout.unwrap_or(self.config.hidden_dropout_prob);
         let head = Classifier::new(self.config.hidden_size, self.task.labels().len(), seed, &device);
-        Model::new(body, head.with_dropout(dropout))
+        Model::new(body, head.with_dropout(self.config.head_dropout()))
     }
 
-    fn print_plan(&self, model: &Model<Bert, Classifier>, freeze: &Freeze, lr: f64) -> Result<(), Box<dyn Error>> {
-        let plan = TrainPlan::new(&Inventory::of(model)?, freeze, &self.rates(lr), Progress::default())?;
+    /// The plan of the run, or of the frozen one of three.
+    fn print_plan(&self, body: &Bert) -> Result<(), Box<dyn Error>> {
+        let freeze = self.args.freeze.clone().unwrap_or(Freeze::Backbone);
+        let inventory = Inventory::of(&self.model(body.clone(), self.args.seed))?;
+        let plan = TrainPlan::new(&inventory, &freeze, &self.rates(self.lr(&freeze, 5e-4)), Progress::default())?;
         println!("\nplan for {freeze:?}\n{plan}");
         Ok(())
+    }
+
+    /// A head alone learns well at a rate that would spoil a body.
+    fn lr(&self, freeze: &Freeze, for_bodies: f64) -> f64 {
+        self.args.lr.unwrap_or(if *freeze == Freeze::Backbone { 1e-2 } else { for_bodies })
     }
 
     fn rates(&self, lr: f64) -> Rates {
@@ -293,15 +292,19 @@ impl Job<'_> {
             schedule: Schedule::Linear { warmup: Warmup::Ratio(0.1) },
             seed,
             monitor: Monitor::Accuracy,
-            folder: show.then(|| self.args.out.with_extension("run")),
+            folder: self.args.run.clone().filter(|_| show),
+            save_every: self.args.run.as_ref().filter(|_| show).map(|_| SaveEvery::Minutes(1.0)),
+            resume: show && self.args.run.is_some(),
             ..Fit::default()
         };
         let data = Data { train: &rows, validation: &self.texts.validation };
-        let mut progress = ProgressLine::new();
-        let mut observers: Vec<&mut dyn Observer> = if show { vec![&mut progress] } else { vec![] };
+        let mut progress = if show { ProgressLine::new() } else { ProgressLine::bar_only() };
+        let mut stop = show.then(StopOnSignal::new).transpose()?;
+        let mut observers: Vec<&mut dyn Observer> = vec![&mut progress];
+        observers.extend(stop.as_mut().map(|stop| stop as &mut dyn Observer));
         let report = fit(&mut model, self.task, data, freeze, &config, &mut observers)?;
         let test = evaluate(&model, self.task, &self.texts.test, self.args.batch_size, seed)?.summary();
-        Ok(Outcome { model, report, test })
+        Ok(Outcome { model, freeze: freeze.clone(), report, test })
     }
 }
 

@@ -34,7 +34,7 @@ struct Args {
     #[arg(long)]
     model: Option<PathBuf>,
     /// Folder with a tokenizer; without it one is trained on the text.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "model")]
     tokenizer: Option<PathBuf>,
     /// Entries of a trained tokenizer.
     #[arg(long, default_value_t = 2000)]
@@ -144,7 +144,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         rates: Rates::new(args.lr),
         schedule: Schedule::Linear { warmup: Warmup::Ratio(0.05) },
         seed: args.seed,
-        folder: Some(args.out.with_extension("run")),
+        folder: Some(format!("{}.run", args.out.display()).into()),
         ..Fit::default()
     };
     let plan = TrainPlan::new(&Inventory::of(&model)?, &Freeze::Nothing, &fit_config.rates, Progress::default())?;

@@ -4,15 +4,15 @@
 //! count always give the same file.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::Chars;
+use std::{fs, io};
 
 use clap::Parser;
 use rand::Rng;
+use rekindle::checkpoint::{CheckpointError, write_file};
 use rekindle::random::stream;
 
 /// The rule that every line is expanded from.
@@ -51,10 +51,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<String, Error> {
-    let text = fs::read_to_string(&args.grammar).map_err(|e| Error::File("read", args.grammar.clone(), e))?;
+    let text = fs::read_to_string(&args.grammar).map_err(|e| Error::Read(args.grammar.clone(), e))?;
     let grammar = Grammar::parse(&text).map_err(|fault| Error::Grammar { file: args.grammar.clone(), fault })?;
     let lines = grammar.lines(args.lines, args.seed)?;
-    write_atomically(&args.out, &lines).map_err(|e| Error::File("write", args.out.clone(), e))?;
+    write_file(&args.out, |file| file.write_all((lines.join("\n") + "\n").as_bytes()))?;
     Ok(summary(&args.out, &lines))
 }
 
@@ -65,30 +65,13 @@ fn summary(out: &Path, lines: &[String]) -> String {
     format!("{}: {} lines, {} words, {distinct} distinct words", out.display(), lines.len(), words.len())
 }
 
-/// Writes beside the target, syncs and renames, so that no reader ever sees half a file.
-fn write_atomically(out: &Path, lines: &[String]) -> io::Result<()> {
-    let mut name = out.file_name().unwrap_or_default().to_os_string();
-    name.push(".part");
-    let part = out.with_file_name(name);
-    let written = write_synced(&part, lines).and_then(|()| fs::rename(&part, out));
-    if written.is_err() {
-        // The first error is the one to report; the part file may not even exist.
-        let _ = fs::remove_file(&part);
-    }
-    written
-}
-
-fn write_synced(path: &Path, lines: &[String]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all((lines.join("\n") + "\n").as_bytes())?;
-    file.sync_all()
-}
-
 /// Why no corpus was written.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("cannot {0} {1:?}: {2}")]
-    File(&'static str, PathBuf, io::Error),
+    #[error("cannot read {0:?}: {1}")]
+    Read(PathBuf, io::Error),
+    #[error(transparent)]
+    Write(#[from] CheckpointError),
     #[error("{}:{fault}", file.display())]
     Grammar { file: PathBuf, fault: Fault },
     #[error(
@@ -475,17 +458,6 @@ mod tests {
         assert_eq!(in_style("hi. can i call Fennel?", 19), "Hi. Can I call Fennel?");
         assert_eq!(in_style("hi. can i call Fennel?", 0), "hi. can i call fennel?");
         assert_eq!(in_style("Restart the box.", 0), "Restart the box.");
-    }
-
-    #[test]
-    fn the_file_is_replaced_whole_and_nothing_is_left_beside_it() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let out = folder.path().join("out.txt");
-        for lines in [vec!["old".to_string()], vec!["one".to_string(), "two".to_string()]] {
-            write_atomically(&out, &lines).expect("a written file");
-        }
-        assert_eq!(fs::read_to_string(&out).expect("the file"), "one\ntwo\n");
-        assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 1);
     }
 
     #[test]

@@ -44,7 +44,7 @@
 //! // Measure, save, serve.
 //! let figures = evaluate(&model, &task, &validation, 32, 1)?.summary();
 //! println!("accuracy {:.2}", figures.accuracy.unwrap_or(0.0));
-//! save_classifier("saved", &model, &config, Pooling::Mean, &task, &freeze)?;
+//! save_classifier("saved", &model, &config, &task, &freeze)?;
 //! let predictor: Predictor = Predictor::load("saved", &device)?;
 //! let answers = predictor.predict(&["where is my parcel?"])?;
 //! println!("{} {:.2}", answers[0].label, answers[0].probability);

@@ -62,7 +62,7 @@ where
     /// Labels texts, in their order. They are run in batches of similar length.
     ///
     /// # Errors
-    /// A text that the tokenizer cannot encode; tokens that the network has no place for, if the two do not belong
+    /// A head with another number of classes than there are labels; a text that the tokenizer cannot encode; tokens that the network has no place for, if the two do not belong
     /// together.
     pub fn predict<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Vec<Prediction>, Error> {
         let rows = self.rows(texts)?;
@@ -80,6 +80,7 @@ where
 
     /// The logits of each text and whether the text was cut.
     fn rows<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Vec<(Vec<f64>, bool)>, Error> {
+        self.task.labels().check_count(self.model.head.num_labels())?;
         let encodings = self.task.tokenizer().encode(texts, self.task.max_length())?;
         let pad_id = self.task.tokenizer().require_pad_id()?;
         let device = plain_device(&self.model);

@@ -6,7 +6,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use rekindle::DeviceError;
-use rekindle::backbone::{Backbone, Bert, BertConfig, Pooling};
+use rekindle::backbone::{Activation, Backbone, Bert, BertConfig, Pooling};
 use rekindle::data::{Labels, TextExample, TextTokenizer, TokenRow};
 use rekindle::head::{Classifier, MaskedLm, TaskHead};
 use rekindle::model::Model;
@@ -165,6 +165,26 @@ fn outputs_are_those_of_flex() {
 }
 
 #[test]
+fn activations_and_their_derivatives_are_those_of_flex() {
+    let both = |activation: Activation, device: &Device| -> Vec<f32> {
+        let points: Vec<f32> = (-60..=60).map(|step| step as f32 / 10.0).collect();
+        let input = Tensor::<1>::from_floats(points.as_slice(), &device.clone().autodiff()).require_grad();
+        let output = activation.forward(input.clone());
+        let gradients = output.clone().sum().backward();
+        let derivative = input.grad(&gradients).unwrap().into_data();
+        output.into_data().iter::<f32>().chain(derivative.iter::<f32>()).collect()
+    };
+    for activation in [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu] {
+        let expected = both(activation, &flex());
+        for (name, device) in others() {
+            let difference = difference(&both(activation, &device), &expected);
+            eprintln!("{name}: {activation:?} differs by {difference:.1e}");
+            assert!(difference < 5e-6, "{name}, {activation:?}: {difference}");
+        }
+    }
+}
+
+#[test]
 fn gradients_are_those_of_flex_with_all_and_with_few_parameters_tracked() {
     for frozen in [false, true] {
         let expected = gradients(&flex(), frozen);
@@ -178,7 +198,7 @@ fn gradients_are_those_of_flex_with_all_and_with_few_parameters_tracked() {
                 worst = worst.max(difference(found, expected));
             }
             eprintln!("{name}: {tracked} gradients differ by {worst:.1e}");
-            assert!(worst < 1e-4, "{name}, {tracked} gradients: {worst}");
+            assert!(worst < 5e-6, "{name}, {tracked} gradients: {worst}");
         }
     }
 }

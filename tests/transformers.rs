@@ -82,7 +82,7 @@ fn check(pooling: Pooling, arguments: &[&str]) {
     let model = trained(&config, pooling, &task);
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    save_classifier(path("saved"), &model, &config, pooling, &task, &Freeze::Nothing).unwrap();
+    save_classifier(path("saved"), &model, &config, &task, &Freeze::Nothing).unwrap();
     let predictor: Predictor = Predictor::load(path("saved"), &rekindle::device("flex").unwrap()).unwrap();
     let logits = predictor.logits(&TEXTS).unwrap();
     assert!(logits.iter().flatten().any(|logit| logit.abs() > 0.1), "logits near 0 would agree whatever was loaded");

@@ -1,7 +1,7 @@
 //! BERT's configuration file.
 
 use crate::checkpoint::CheckpointError;
-use crate::nn::{Linear, linear, linear_gelu};
+use crate::nn::{Linear, gelu, linear, linear_gelu};
 use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -28,7 +28,7 @@ impl Activation {
     /// Any shape, unchanged.
     pub fn forward<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
         match self {
-            Self::Gelu => activation::gelu(input),
+            Self::Gelu => gelu(input),
             Self::GeluTanh => activation::gelu_approximate(input),
             Self::Relu => activation::relu(input),
             Self::Silu => activation::silu(input),
@@ -78,8 +78,8 @@ pub struct BertConfig {
     /// Added to the variance in layer norms.
     #[serde(default = "default_epsilon")]
     pub layer_norm_eps: f64,
-    /// Id of the padding token; its embedding gets no gradient from look-ups.
-    #[serde(default)]
+    /// Id of the padding token (0 where the file does not say); its embedding gets no gradient from look-ups.
+    #[serde(default = "zero_id")]
     pub pad_token_id: Option<usize>,
     /// Dropout before the classifier; `hidden_dropout_prob` where `None`.
     #[serde(default)]
@@ -105,7 +105,7 @@ impl Default for BertConfig {
             type_vocab_size: two(),
             initializer_range: default_deviation(),
             layer_norm_eps: default_epsilon(),
-            pad_token_id: Some(0),
+            pad_token_id: zero_id(),
             classifier_dropout: None,
             extra: Map::from_iter([("model_type".into(), "bert".into())]),
         }
@@ -118,6 +118,9 @@ fn tenth() -> f64 {
 fn two() -> usize {
     2
 }
+fn zero_id() -> Option<usize> {
+    Some(0)
+}
 fn default_positions() -> usize {
     512
 }
@@ -129,6 +132,12 @@ fn default_epsilon() -> f64 {
 }
 
 impl BertConfig {
+    /// Dropout before a classification head, as Transformers takes it: `classifier_dropout`, or else
+    /// `hidden_dropout_prob`.
+    pub fn head_dropout(&self) -> f64 {
+        self.classifier_dropout.unwrap_or(self.hidden_dropout_prob)
+    }
+
     /// Says whether a network of this configuration can be built here and computes what Transformers computes.
     ///
     /// # Errors

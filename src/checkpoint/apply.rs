@@ -7,6 +7,9 @@ use burn::tensor::{Tensor, TensorData};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
+/// What stands before a backbone's own paths in a model.
+pub(super) const BACKBONE: &str = "backbone.";
+
 /// What a file says against what a module needs.
 struct Matching<'a> {
     tensors: &'a Tensors,
@@ -43,7 +46,7 @@ pub(super) fn load_mapped<M: Module>(
     if !missing.is_empty() {
         return Err(CheckpointError::MissingKey { keys: missing, path: tensors.path().into() });
     }
-    matching.sort_the_rest(map, &used)?;
+    matching.sort_the_rest(map, &used, prefix == BACKBONE)?;
     let report = matching.report;
     Ok((module.clone().map(&mut Setter { values: matching.values }), report))
 }
@@ -65,16 +68,24 @@ impl Matching<'_> {
         Ok(())
     }
 
-    /// Keys that no parameter read: those of other heads and optional parts are reported; unknown ones are an error, and
-    /// so are those of the body, such as a layer that the configuration leaves out.
-    fn sort_the_rest(&mut self, map: &KeyMap, used: &BTreeSet<String>) -> Result<(), CheckpointError> {
+    /// Keys that no parameter read: those of other heads and optional parts are reported, and where the body alone is
+    /// loaded, all that is not of the body. Unknown ones are an error, and so are those of the body, such as a layer that
+    /// the configuration leaves out.
+    fn sort_the_rest(
+        &mut self,
+        map: &KeyMap,
+        used: &BTreeSet<String>,
+        body_alone: bool,
+    ) -> Result<(), CheckpointError> {
         let mut unknown = vec![];
         for (key, file_key) in self.keys.iter().filter(|(key, _)| !used.contains(*key)) {
             let paths = map.to_paths(key);
-            let spare = |path: &String| map.is_optional(path) || !path.starts_with("backbone.");
+            let spare = |path: &String| map.is_optional(path) || !path.starts_with(BACKBONE);
             match map.ignored(key) {
                 Some(_) => self.report.ignored.push(file_key.clone()),
-                None if paths.iter().any(spare) => self.report.unused.push(file_key.clone()),
+                None if paths.iter().any(spare) || body_alone && !map.is_of_body(key) => {
+                    self.report.unused.push(file_key.clone())
+                }
                 None => unknown.push(file_key.clone()),
             }
         }
@@ -149,7 +160,7 @@ pub(super) fn save_mapped<M: Module>(module: &M, map: &KeyMap, path: &Path) -> R
 /// # Errors
 /// [`CheckpointError::Io`] names the path.
 pub fn save_weights<M: Module>(module: &M, path: &Path) -> Result<(), CheckpointError> {
-    save_tensors(path, collect(module, false), &[("format", "rekindle")])
+    save_tensors(path, selected(module, |_| true), &[("format", "rekindle")])
 }
 
 /// A copy of `module` with the weights that [`save_weights`] wrote.
@@ -157,10 +168,24 @@ pub fn save_weights<M: Module>(module: &M, path: &Path) -> Result<(), Checkpoint
 /// # Errors
 /// A missing or unknown path, a wrong shape, a NaN, a damaged file; `module` is not touched.
 pub fn load_weights<M: Module>(module: &M, path: &Path) -> Result<M, CheckpointError> {
+    load_selected(module, path, |_| true)
+}
+
+/// Path, shape and values of the chosen float tensors of a module.
+pub(crate) fn selected<M: Module>(module: &M, keep: impl Fn(&str) -> bool) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    collect(module, false).into_iter().filter(|(path, ..)| keep(path)).collect()
+}
+
+/// A copy of `module` with the chosen tensors from a file that holds exactly those.
+pub(crate) fn load_selected<M: Module>(
+    module: &M,
+    path: &Path,
+    keep: impl Fn(&str) -> bool,
+) -> Result<M, CheckpointError> {
     let tensors = Tensors::open_file(path)?;
     let mut values = HashMap::new();
     let mut unknown: BTreeSet<&str> = tensors.keys().collect();
-    for entry in parameters(module) {
+    for entry in parameters(module).filter(|entry| keep(&entry.path)) {
         if !unknown.remove(entry.path.as_str()) {
             return Err(CheckpointError::MissingKey { keys: vec![entry.path], path: path.into() });
         }

@@ -38,6 +38,15 @@ pub enum CheckpointError {
         /// The pickle.
         path: PathBuf,
     },
+    /// A folder that a model should replace holds something else.
+    #[error(
+        "`{}` holds files but is no model folder (it has no config.json, or a .git), and saving would delete them; give a new or an empty folder",
+        dir.display()
+    )]
+    NotAModelFolder {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// The bytes of a file contradict its format.
     #[error("`{}` is damaged: {reason}; download or save it again", path.display())]
     Damaged {
@@ -47,13 +56,13 @@ pub enum CheckpointError {
         reason: String,
     },
     /// A JSON file does not parse, or lacks a field.
-    #[error("`{}` line {line} column {column}: {reason}; mend the JSON or download it again", path.display())]
+    #[error("`{}`{}: {reason}; mend the JSON or download it again", path.display(), place(*line, *column))]
     BadJson {
         /// The file.
         path: PathBuf,
-        /// Line, from 1.
+        /// Line, from 1; 0 where the JSON is sound and a field is at fault.
         line: usize,
-        /// Column, from 1.
+        /// Column, from 1; 0 likewise.
         column: usize,
         /// What the parser said.
         reason: String,
@@ -193,6 +202,10 @@ impl CheckpointError {
     }
 }
 
+fn place(line: usize, column: usize) -> String {
+    if line == 0 { String::new() } else { format!(" line {line} column {column}") }
+}
+
 /// Names the first few, so that a message about 400 keys stays readable.
 pub(super) fn name_some(names: &[String]) -> String {
     const SHOWN: usize = 5;
@@ -212,6 +225,16 @@ mod tests {
         let names: Vec<_> = (0..7).map(|i| format!("k{i}")).collect();
         assert_eq!(name_some(&names), "`k0`, `k1`, `k2`, `k3`, `k4` and 2 more");
         assert_eq!(name_some(&names[..1]), "`k0`");
+    }
+
+    #[test]
+    fn a_place_is_told_where_there_is_one() {
+        let path = Path::new("config.json");
+        let told = |error: serde_json::Error| CheckpointError::bad_json(path, &error).to_string();
+        let broken = serde_json::from_str::<u8>("\n x").expect_err("no number");
+        assert!(told(broken).starts_with("`config.json` line 2 column 2: "));
+        let unfit = serde_json::from_value::<u8>(serde_json::json!(-1)).expect_err("below 0");
+        assert!(told(unfit).starts_with("`config.json`: invalid value: integer `-1`"));
     }
 
     #[test]

@@ -104,6 +104,11 @@ impl KeyMap {
         self.optional.iter().any(|pattern| pattern.match_start(path).is_some())
     }
 
+    /// Whether a key (normalised) stands under the base prefix. Without a base prefix every key counts as the body's.
+    pub fn is_of_body(&self, key: &str) -> bool {
+        self.base_prefix.is_empty() || first_segment(key) == self.base_prefix
+    }
+
     /// Brings a file's keys to the naming of this table: from normalised key to the file's own.
     ///
     /// A file of the bare body gets the base prefix: one where no key has it, but some start as the body's keys do after it.
@@ -295,5 +300,7 @@ mod tests {
         assert_eq!(map.ignored("bert.embeddings.words.weight"), None);
         assert!(map.is_optional("backbone.pooler.dense.weight"));
         assert!(!map.is_optional("backbone.pooler2.dense.weight"));
+        assert!(map.is_of_body("bert.other.weight") && !map.is_of_body("bertha.weight"));
+        assert!(KeyMap::new("").is_of_body("anything"));
     }
 }

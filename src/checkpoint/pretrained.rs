@@ -1,4 +1,4 @@
-use super::apply::{load_mapped, save_mapped};
+use super::apply::{BACKBONE, load_mapped, save_mapped};
 use super::{CheckpointError, KeyMap, LoadReport, Tensors};
 use crate::backbone::{Backbone, Bert, BertConfig, Pooling};
 use crate::data::TextTokenizer;
@@ -8,7 +8,7 @@ use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Device;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
 /// A backbone that can be built from a Hugging Face configuration and filled from its files.
@@ -33,6 +33,12 @@ pub trait FromPretrained: Backbone {
 
     /// Longest input in tokens.
     fn max_length(config: &Self::Config) -> usize;
+
+    /// Dropout before a classification head.
+    fn head_dropout(config: &Self::Config) -> f64;
+
+    /// How its features are pooled.
+    fn pooling(&self) -> Pooling;
 }
 
 impl FromPretrained for Bert {
@@ -52,6 +58,12 @@ impl FromPretrained for Bert {
     }
     fn max_length(config: &BertConfig) -> usize {
         config.max_position_embeddings
+    }
+    fn head_dropout(config: &BertConfig) -> f64 {
+        config.head_dropout()
+    }
+    fn pooling(&self) -> Pooling {
+        Bert::pooling(self)
     }
 }
 
@@ -98,6 +110,11 @@ impl Checkpoint {
         self.config["architectures"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
     }
 
+    /// A field of `config.json`; `None` where it is absent or null.
+    pub fn field(&self, name: &str) -> Option<&Value> {
+        self.config.get(name).filter(|value| !value.is_null())
+    }
+
     /// The configuration, checked.
     ///
     /// # Errors
@@ -123,14 +140,14 @@ impl Checkpoint {
         Ok(TextTokenizer::from_folder(&self.folder)?)
     }
 
-    /// The backbone, its heads left out. A pooler that `pooling` asks for and the file lacks is freshly initialised, and
-    /// the report says so.
+    /// The backbone alone, from a file with any head: the head's keys are reported as unused. A pooler that `pooling`
+    /// asks for and the file lacks is freshly initialised, and the report says so.
     ///
     /// # Errors
     /// A missing or unknown key, a wrong shape, a NaN, a damaged file, an unsupported configuration.
     pub fn backbone<B: FromPretrained>(&self, pooling: Pooling, device: &Device) -> Result<Loaded<B>, CheckpointError> {
         let fresh = B::build(&self.config::<B>()?, pooling, 0, device);
-        let (module, report) = load_mapped(&fresh, "backbone.", &self.tensors, &B::key_map())?;
+        let (module, report) = load_mapped(&fresh, BACKBONE, &self.tensors, &B::key_map())?;
         Ok(Loaded { module, report })
     }
 
@@ -165,13 +182,14 @@ impl Checkpoint {
     }
 }
 
-/// Writes a pretrained model's folder, atomically: `config.json`, `model.safetensors`, `tokenizer.json`. What the folder
-/// held before is deleted.
+/// Writes a pretrained model's folder, atomically: `config.json`, `model.safetensors`, `tokenizer.json`. It replaces an
+/// earlier model folder with all that is in it.
 ///
 /// `architecture` is Transformers' class for backbone and head together, such as `BertForMaskedLM`.
 ///
 /// # Errors
-/// A parameter that the backbone's key map does not name; a file that cannot be written.
+/// A folder that holds something else than a model ([`CheckpointError::NotAModelFolder`]); a parameter that the backbone's
+/// key map does not name; a file that cannot be written.
 pub fn save_pretrained<B: FromPretrained, H: Module + ModuleDisplay>(
     folder: impl AsRef<Path>,
     model: &Model<B, H>,
@@ -179,13 +197,27 @@ pub fn save_pretrained<B: FromPretrained, H: Module + ModuleDisplay>(
     architecture: &str,
     tokenizer: &TextTokenizer,
 ) -> Result<(), Error> {
-    super::write_folder(folder, |folder| {
+    write_model_folder(folder.as_ref(), |folder| {
         write_model(folder, model, config, &[("architectures", vec![architecture].into())])?;
         write_tokenizer(folder, tokenizer, B::max_length(config))
     })
 }
 
-/// Writes weights and configuration into `folder`, with `extra` keys in the configuration.
+/// [`write_folder`](super::write_folder) where nothing or a model is: `.` or a home folder is not deleted by mistake, nor
+/// the history of a repository.
+pub(super) fn write_model_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<(), Error>) -> Result<(), Error> {
+    let holds_something = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    let is_model = folder.join("config.json").is_file() && !folder.join(".git").exists();
+    match holds_something && !is_model {
+        true => Err(CheckpointError::NotAModelFolder { dir: folder.into() }.into()),
+        false => super::write_folder(folder, fill),
+    }
+}
+
+/// Keys of `config.json` that speak of another file or of how the weights were stored before.
+const OUTDATED: [&str; 3] = ["auto_map", "rekindle_pooling", "torch_dtype"];
+
+/// Writes weights and configuration into `folder`, with `extra` keys in the configuration; null takes a key out.
 pub(super) fn write_model<B: FromPretrained, H: Module + ModuleDisplay>(
     folder: &Path,
     model: &Model<B, H>,
@@ -193,9 +225,14 @@ pub(super) fn write_model<B: FromPretrained, H: Module + ModuleDisplay>(
     extra: &[(&str, Value)],
 ) -> Result<(), Error> {
     let path = folder.join("config.json");
-    let mut config = serde_json::to_value(config).map_err(|error| CheckpointError::bad_json(&path, &error))?;
-    for (key, value) in extra.iter().cloned().chain([("dtype", "float32".into())]) {
-        config[key] = value;
+    let config = serde_json::to_value(config).and_then(serde_json::from_value::<Map<String, Value>>);
+    let mut config = config.map_err(|error| CheckpointError::bad_json(&path, &error))?;
+    let outdated = OUTDATED.map(|key| (key, Value::Null));
+    for (key, value) in outdated.into_iter().chain(extra.iter().cloned()).chain([("dtype", "float32".into())]) {
+        match value {
+            Value::Null => config.shift_remove(key),
+            value => config.insert(key.into(), value),
+        };
     }
     write_json(&path, &config)?;
     save_mapped(model, &B::key_map(), &folder.join("model.safetensors"))?;

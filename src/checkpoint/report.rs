@@ -9,8 +9,6 @@ use super::error::name_some;
 pub struct LoadReport {
     /// Paths of parameters that now hold the file's values.
     pub loaded: Vec<String>,
-    /// Paths of parameters that the file should have had, but lacks; they are as they were.
-    pub missing: Vec<String>,
     /// Paths of parameters that are freshly initialised on purpose: a new head, an optional part that the file lacks.
     pub reinitialised: Vec<String>,
     /// Keys of the file that are known, but which this model has no place for, such as another head.
@@ -22,7 +20,7 @@ pub struct LoadReport {
 impl LoadReport {
     /// Whether every parameter got the file's values, and every key that counts was used.
     pub fn is_complete(&self) -> bool {
-        self.missing.is_empty() && self.reinitialised.is_empty() && self.unused.is_empty()
+        self.reinitialised.is_empty() && self.unused.is_empty()
     }
 }
 
@@ -30,7 +28,6 @@ impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "loaded {} parameters", self.loaded.len())?;
         for (what, names) in [
-            ("missing from the file", &self.missing),
             ("freshly initialised", &self.reinitialised),
             ("in the file but unused", &self.unused),
             ("in the file and ignored", &self.ignored),

@@ -101,6 +101,14 @@ pub enum DataError {
         /// The label.
         label: String,
     },
+    /// A head has another number of classes than there are labels.
+    #[error("there are {labels} labels, but the head has {classes} classes; make it with `labels.len()` classes")]
+    ClassCount {
+        /// Labels of the map.
+        labels: usize,
+        /// Classes of the head.
+        classes: usize,
+    },
     /// A label is not in the label map.
     #[error("unknown label `{label}`; the nearest of the {known} known labels is `{nearest}`")]
     UnknownLabel {

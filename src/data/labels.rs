@@ -77,6 +77,15 @@ impl Labels {
         examples.iter().enumerate().map(label).collect()
     }
 
+    /// Says whether a head of `classes` classes has one for each label.
+    ///
+    /// # Errors
+    /// [`DataError::ClassCount`].
+    pub fn check_count(&self, classes: usize) -> Result<(), DataError> {
+        let labels = self.names.len();
+        if labels == classes { Ok(()) } else { Err(DataError::ClassCount { labels, classes }) }
+    }
+
     /// The label of a class index.
     pub fn name(&self, index: usize) -> Option<&str> {
         self.names.get(index).map(String::as_str)

@@ -15,7 +15,8 @@ use super::special::SpecialIds;
 use super::{DataError, bert};
 use crate::file::write_atomically;
 
-/// The tokens of one text or pair; the four lists are equally long.
+/// The tokens of one text or pair; the four lists are equally long. In a row of one's own making a list that is left empty
+/// stands for segment 0, no frame, and words of one token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenRow {
     /// Token ids.

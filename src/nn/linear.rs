@@ -1,5 +1,6 @@
+use super::gelu;
 use burn::nn::Linear;
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 
 /// Applies a linear layer to the last axis: `[.., in]` to `[.., out]`.
 ///
@@ -21,13 +22,13 @@ pub fn linear<const D: usize>(layer: &Linear, input: Tensor<D>) -> Tensor<D> {
     output.reshape(shape)
 }
 
-/// [`linear`] and then exact GELU, `x * Phi(x)`: `[.., in]` to `[.., out]`.
+/// [`linear`] and then exact GELU: `[.., in]` to `[.., out]`.
 pub fn linear_gelu<const D: usize>(layer: &Linear, input: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "flex")]
     if let Some(output) = fused(layer, &input, true) {
         return output;
     }
-    activation::gelu(linear(layer, input))
+    gelu(linear(layer, input))
 }
 
 #[cfg(feature = "flex")]

@@ -6,6 +6,7 @@
 mod attention;
 mod dropout;
 mod embedding;
+mod gelu;
 mod init;
 mod linear;
 mod norm;
@@ -16,6 +17,7 @@ pub use burn::nn::Linear;
 pub(crate) use dropout::Draw;
 pub use dropout::{Dropout, RandomScope};
 pub use embedding::Embedding;
+pub use gelu::gelu;
 pub use init::Init;
 pub use linear::{linear, linear_gelu};
 pub use norm::LayerNorm;

@@ -68,9 +68,10 @@ impl MaskedLanguage {
         let mut units: Vec<Vec<usize>> = vec![];
         let mut last = None;
         // A text may hold special tokens too: what the vocabulary cannot spell, or their names written out.
-        let maskable = |place: &usize| !row.special[*place] && !self.special.contains(&row.ids[*place]);
+        let maskable =
+            |place: &usize| row.special.get(*place) != Some(&true) && !self.special.contains(&row.ids[*place]);
         for place in (0..row.len()).filter(maskable) {
-            let word = row.word_ids[place].filter(|_| self.masking.whole_word);
+            let word = row.word_ids.get(place).copied().flatten().filter(|_| self.masking.whole_word);
             match (units.last_mut(), word) {
                 (Some(unit), Some(_)) if word == last => unit.push(place),
                 _ => units.push(vec![place]),

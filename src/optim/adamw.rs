@@ -35,17 +35,18 @@ pub struct Update {
 /// by up to 7e-6 of themselves, all in the same direction.
 ///
 /// Moments exist for parameters that have been updated, and only for those.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Optimizer {
     config: AdamW,
-    moments: HashMap<u64, Moments>,
+    pub(super) moments: HashMap<u64, Moments>,
 }
 
 /// Running means of a parameter's gradient and of its square, each `[values]`, over `steps` updates.
-struct Moments {
-    first: Tensor<1>,
-    second: Tensor<1>,
-    steps: i32,
+#[derive(Clone)]
+pub(super) struct Moments {
+    pub(super) first: Tensor<1>,
+    pub(super) second: Tensor<1>,
+    pub(super) steps: i32,
 }
 
 impl std::fmt::Debug for Optimizer {

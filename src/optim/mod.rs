@@ -3,6 +3,7 @@
 mod adamw;
 mod finite;
 mod gradients;
+mod moments;
 mod schedule;
 
 pub use adamw::{AdamW, Optimizer, Update};

@@ -60,6 +60,11 @@ impl Entry {
         self.shape.iter().product()
     }
 
+    /// Whether it is stored and not trained: running statistics.
+    pub(crate) fn is_buffer(&self) -> bool {
+        self.is_float && self.kind == Kind::Buffer
+    }
+
     /// The path of the module it belongs to.
     pub fn module(&self) -> &str {
         self.path.rsplit_once('.').map_or("", |(module, _)| module)

@@ -1,8 +1,11 @@
 //! What wholly frozen stages make of each example, computed once and kept in memory.
 
 use super::evaluate::{in_length_order, plain_device};
+use super::fit::Run;
+use super::{Control, Event, Fit, StopReason};
 use crate::backbone::Backbone;
 use crate::error::Error;
+use crate::head::TaskHead;
 use crate::objective::{Draws, Objective};
 use crate::rows::{Record, RowsExt};
 
@@ -75,4 +78,44 @@ where
         progress(done);
     }
     Ok(template.map(|template| Cache { records, template }))
+}
+
+impl<B, H, O> Run<'_, '_, B, H, O>
+where
+    B: Backbone,
+    H: TaskHead<B::Features>,
+    O: Objective<Input = B::Input, Targets = H::Targets>,
+{
+    /// Computes what plain stages make of all examples, where it is the same in every epoch and read more than once.
+    pub(super) fn fill_caches(&mut self) -> Result<(), Error> {
+        (self.train_cache, self.validation_cache) = (None, None);
+        let Fit { batch_size, accumulation, cache_bytes, .. } = *self.config;
+        let read_again = (self.steps - self.report.steps) * accumulation * batch_size > self.data.train.len();
+        if self.plan.plain.first() != Some(&true) || !self.objective.repeats() || !read_again || cache_bytes == 0 {
+            return Ok(());
+        }
+        let plain = self.plan.plain.clone();
+        let all = self.data.train.len() + self.data.validation.len();
+        let backbone = self.model.backbone.clone();
+        let mut kept = 0;
+        let mut fill_one = |run: &mut Self, examples, budget| {
+            let objective = run.objective;
+            let cache = fill(&backbone, &plain, objective, examples, batch_size, budget, |done| {
+                for observer in run.observers.iter_mut() {
+                    if observer.on(&Event::Caching { done: kept + done, all }) == Control::Stop {
+                        run.stop = run.stop.or(Some(StopReason::Observer));
+                    }
+                }
+            })?;
+            kept += cache.as_ref().map_or(0, Cache::rows);
+            Ok::<_, Error>(cache)
+        };
+        self.train_cache = fill_one(self, self.data.train, cache_bytes)?;
+        let left = cache_bytes.saturating_sub(self.train_cache.as_ref().map_or(0, Cache::bytes));
+        self.validation_cache = fill_one(self, self.data.validation, left)?;
+        let caches = [&self.train_cache, &self.validation_cache];
+        self.report.cached_rows = caches.iter().map(|cache| cache.as_ref().map_or(0, Cache::rows)).sum();
+        self.report.cached_bytes = caches.iter().map(|cache| cache.as_ref().map_or(0, Cache::bytes)).sum();
+        Ok(())
+    }
 }

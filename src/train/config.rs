@@ -39,6 +39,24 @@ pub struct Fit {
     pub cache_bytes: usize,
     /// Where `best.safetensors`, `last.safetensors` and `history.jsonl` go; `None` writes nothing.
     pub folder: Option<PathBuf>,
+    /// How often everything that the next step depends on is saved under `folder`. With `None` only a run that an
+    /// observer stops is.
+    pub save_every: Option<SaveEvery>,
+    /// So many of the newest checkpoints are kept, at least 1.
+    pub keep_checkpoints: usize,
+    /// Goes on from the newest whole checkpoint under `folder`, or starts where there is none. The caller gives the same
+    /// model shape, data, policy and configuration; another one is an error.
+    pub resume: bool,
+}
+
+/// When a run saves a checkpoint, besides at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SaveEvery {
+    /// After every so many optimizer steps.
+    Steps(usize),
+    /// After the step in which so many minutes have passed since the last one.
+    Minutes(f64),
 }
 
 /// The figure that says which validation was best.
@@ -92,6 +110,9 @@ impl Default for Fit {
             keep: Keep::Best,
             cache_bytes: 2 << 30,
             folder: None,
+            save_every: None,
+            keep_checkpoints: 2,
+            resume: false,
         }
     }
 }
@@ -111,6 +132,16 @@ impl Fit {
             if value == 0 {
                 return bad(option, "0".into(), "give at least 1");
             }
+        }
+        match self.save_every {
+            Some(SaveEvery::Steps(0)) => return bad("save_every", "0 steps".into(), "give at least 1"),
+            Some(SaveEvery::Minutes(minutes)) if !(minutes >= 0.0) => {
+                return bad("save_every", format!("{minutes} minutes"), "give 0 or more");
+            }
+            _ => {}
+        }
+        if self.folder.is_none() && (self.resume || self.save_every.is_some()) {
+            return bad("folder", "missing".into(), "save_every and resume need one");
         }
         let rates = self.rates.groups.iter().filter_map(|rule| rule.lr).chain([self.rates.lr]);
         // Parameters are f32, in which 1e39 is infinite.

@@ -1,3 +1,4 @@
+use super::RunError;
 use crate::optim::ScheduleError;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -19,6 +20,9 @@ pub enum TrainError {
     /// A schedule that cannot be meant.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
+    /// The run's folder.
+    #[error(transparent)]
+    Run(#[from] RunError),
     /// No examples.
     #[error("there are no {set} examples; give at least one")]
     NoData {

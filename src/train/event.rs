@@ -1,4 +1,4 @@
-use super::{Evaluation, Report};
+use super::{Evaluation, Report, RunError};
 use crate::params::TrainPlan;
 use std::fmt::Debug;
 use std::path::Path;
@@ -15,6 +15,16 @@ pub enum Event<'a> {
         epochs: usize,
         /// Training examples.
         examples: usize,
+    },
+    /// The run goes on from a checkpoint.
+    Resumed {
+        /// Optimizer steps done before.
+        step: usize,
+    },
+    /// A damaged checkpoint is passed over for the one before it.
+    Skipped {
+        /// What is wrong with it.
+        error: &'a RunError,
     },
     /// A plan is in force, the first one or a changed one.
     Plan {
@@ -34,9 +44,9 @@ pub enum Event<'a> {
     Step(&'a StepInfo),
     /// A validation is done.
     Evaluated(&'a Evaluation),
-    /// A file is written.
+    /// A file or a checkpoint is written.
     Saved {
-        /// The file.
+        /// The file, or the checkpoint's folder.
         path: &'a Path,
     },
     /// The run has ended without error.

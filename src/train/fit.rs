@@ -1,7 +1,10 @@
-use super::cache::{Cache, fill};
+use super::cache::Cache;
 use super::evaluate::{evaluate_from, plain_device};
-use super::step::{Forward, Gradients, Place};
-use super::{Control, Evaluation, Event, Fit, History, Keep, Observer, Report, StepInfo, StopReason, TrainError};
+use super::lock::Lock;
+use super::saved::{self, Identity, Restored, Snapshot};
+use super::{
+    Control, Evaluation, Event, Fit, History, Keep, Observer, Report, RunError, SaveEvery, StopReason, TrainError,
+};
 use crate::backbone::Backbone;
 use crate::checkpoint::save_weights;
 use crate::data::BatchOrder;
@@ -9,11 +12,11 @@ use crate::error::Error;
 use crate::head::TaskHead;
 use crate::model::Model;
 use crate::objective::Objective;
-use crate::optim::{GradientNorms, Optimizer, Update, clip_factor, not_finite};
-use crate::params::{FreezePolicy, Inventory, Progress, TrainPlan, apply_plan, missing_gradients};
+use crate::optim::Optimizer;
+use crate::params::{FreezePolicy, Inventory, Progress, TrainPlan, apply_plan};
 use burn::module::Module;
 use burn::tensor::Device;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Instant;
 
 /// The examples of a run.
@@ -29,6 +32,9 @@ pub struct Data<'a, E> {
 ///
 /// The model stays a plain (not autodiff) one to its owner. If the run fails, it holds the weights of the last good
 /// step, and so does `last.safetensors` where the configuration names a folder.
+///
+/// With [`Fit::save_every`] the folder also holds checkpoints, from which a killed run goes on ([`Fit::resume`]) to the
+/// same bits as one that was never interrupted.
 ///
 /// # Errors
 /// Before the first step: an option that means nothing, a policy or selector that matches nothing, no examples. During
@@ -51,57 +57,76 @@ where
     if data.train.is_empty() {
         return Err(TrainError::NoData { set: "training" }.into());
     }
+    let lock = config.folder.as_deref().map(Lock::take).transpose().map_err(TrainError::from)?;
     let inventory = Inventory::of(model)?;
     let plan = TrainPlan::new(&inventory, policy, &config.rates, Progress::default())?;
     let steps_an_epoch = data.train.len().div_ceil(config.batch_size).div_ceil(config.accumulation);
     let steps = config.max_steps.unwrap_or(config.epochs * steps_an_epoch);
     let epochs = steps.div_ceil(steps_an_epoch);
-    let history = config.folder.as_deref().map(History::create).transpose()?;
-    let device = plain_device(model).autodiff();
-    let optimizer = Optimizer::new(config.optimizer);
-    let start = Instant::now();
+    let lengths = |examples: &[O::Example]| examples.iter().map(|example| objective.length(example)).collect();
+    let (train_lengths, validation_lengths): (Vec<usize>, Vec<usize>) = (lengths(data.train), lengths(data.validation));
+    let identity = Identity::of(config, policy, [&train_lengths, &validation_lengths], &inventory);
 
     let mut run = Run {
+        device: plain_device(model).autodiff(),
+        optimizer: Optimizer::new(config.optimizer),
         model,
         objective,
         data,
         config,
         observers,
-        history,
+        history: None,
         inventory,
         plan,
-        device,
-        optimizer,
+        planned: false,
+        trained: BTreeSet::new(),
+        identity,
         steps,
+        steps_an_epoch,
         train_cache: None,
         validation_cache: None,
         best: None,
         stop: None,
         report: Report::default(),
+        start: Instant::now(),
+        seconds_before: 0.0,
+        saved_at: Instant::now(),
+        _lock: lock,
     };
+    run.go_on()?;
     run.tell(&Event::Start { steps, epochs, examples: run.data.train.len() })?;
-    let done = run.train(policy, epochs);
+    let done = run.train(policy, &train_lengths, epochs);
     run.keep_on_error(done)?;
-    run.finish(start)
+    run.finish()
 }
 
-struct Run<'a, 'o, B: Backbone, H, O: Objective> {
-    model: &'a mut Model<B, H>,
-    objective: &'a O,
-    data: Data<'a, O::Example>,
-    config: &'a Fit,
-    observers: &'a mut [&'o mut dyn Observer],
+pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
+    pub(super) model: &'a mut Model<B, H>,
+    pub(super) objective: &'a O,
+    pub(super) data: Data<'a, O::Example>,
+    pub(super) config: &'a Fit,
+    pub(super) observers: &'a mut [&'o mut dyn Observer],
     history: Option<History>,
-    inventory: Inventory,
-    plan: TrainPlan,
-    device: Device,
-    optimizer: Optimizer,
-    steps: usize,
-    train_cache: Option<Cache<B::State>>,
-    validation_cache: Option<Cache<B::State>>,
+    pub(super) inventory: Inventory,
+    pub(super) plan: TrainPlan,
+    /// Whether `plan` has been applied.
+    planned: bool,
+    /// Paths of what has trained so far, and of buffers.
+    trained: BTreeSet<String>,
+    identity: Identity,
+    pub(super) device: Device,
+    pub(super) optimizer: Optimizer,
+    pub(super) steps: usize,
+    steps_an_epoch: usize,
+    pub(super) train_cache: Option<Cache<B::State>>,
+    pub(super) validation_cache: Option<Cache<B::State>>,
     best: Option<(f64, Model<B, H>)>,
-    stop: Option<StopReason>,
-    report: Report,
+    pub(super) stop: Option<StopReason>,
+    pub(super) report: Report,
+    start: Instant,
+    seconds_before: f64,
+    saved_at: Instant,
+    _lock: Option<Lock>,
 }
 
 impl<B, H, O> Run<'_, '_, B, H, O>
@@ -110,24 +135,61 @@ where
     H: TaskHead<B::Features>,
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
-    fn train(&mut self, policy: &dyn FreezePolicy, epochs: usize) -> Result<(), Error> {
+    /// Takes the newest whole checkpoint up, where the configuration says so, and opens the history.
+    fn go_on(&mut self) -> Result<(), Error> {
+        let Some(folder) = self.config.folder.as_deref() else { return Ok(()) };
+        if !self.config.resume {
+            if saved::exists(folder)? {
+                return Err(TrainError::from(RunError::Unfinished { folder: folder.into() }).into());
+            }
+            self.history = Some(History::create(folder)?);
+            return Ok(());
+        }
+        let observers = &mut *self.observers;
+        let restored = saved::restore(folder, self.model, self.optimizer.clone(), &self.identity, |error| {
+            for observer in observers.iter_mut() {
+                observer.on(&Event::Skipped { error });
+            }
+        })?;
+        let Some(Restored { model, best, optimizer, state }) = restored else {
+            self.history = Some(History::create(folder)?);
+            return Ok(());
+        };
+        self.history = Some(History::reopen(folder, &state.report)?);
+        *self.model = model;
+        (self.best, self.optimizer, self.trained, self.report) = (best, optimizer, state.trained, state.report);
+        self.seconds_before = self.report.seconds;
+        // The run that was interrupted may have seen a better one after its checkpoint; it will come again.
+        let path = folder.join("best.safetensors");
+        match &self.best {
+            Some((_, best)) => save_weights(best, &path)?,
+            None if path.exists() => {
+                std::fs::remove_file(&path).map_err(|source| TrainError::from(RunError::Io { path, source }))?
+            }
+            None => {}
+        }
+        self.tell(&Event::Resumed { step: self.report.steps })
+    }
+
+    fn train(&mut self, policy: &dyn FreezePolicy, lengths: &[usize], epochs: usize) -> Result<(), Error> {
         let Fit { batch_size, accumulation, seed, bucket, eval_every, .. } = *self.config;
         let order = BatchOrder { batch_size, seed, shuffle: true, bucket };
-        let lengths: Vec<usize> = self.data.train.iter().map(|example| self.objective.length(example)).collect();
-        let mut epoch = 0;
-        while epoch < epochs && self.stop.is_none() {
+        let mut epoch = self.report.steps / self.steps_an_epoch;
+        while epoch < epochs && self.stop.is_none() && self.report.steps < self.steps {
             self.plan(policy, epoch)?;
-            for micro_batches in order.batches(&lengths, epoch as u64).chunks(accumulation) {
+            let batches = order.batches(lengths, epoch as u64);
+            let done = self.report.steps - epoch * self.steps_an_epoch;
+            for (index, micro_batches) in batches.chunks(accumulation).enumerate().skip(done) {
                 self.step(micro_batches, epoch)?;
-                if eval_every.is_some_and(|every| self.report.steps.is_multiple_of(every)) {
+                let epoch_ends = index + 1 == self.steps_an_epoch;
+                if eval_every.map_or(epoch_ends, |every| self.report.steps.is_multiple_of(every)) {
                     self.validate(epoch)?;
                 }
-                if self.stop.is_some() || self.report.steps == self.steps {
+                let ends = self.stop.is_some() || self.report.steps == self.steps;
+                self.checkpoint(ends)?;
+                if ends {
                     break;
                 }
-            }
-            if self.stop.is_none() && eval_every.is_none() {
-                self.validate(epoch)?;
             }
             epoch += 1;
         }
@@ -139,103 +201,50 @@ where
 
     /// Decides what trains in this epoch and, where that changed, applies it.
     fn plan(&mut self, policy: &dyn FreezePolicy, epoch: usize) -> Result<(), Error> {
-        let at = Progress { epoch, step: self.report.steps };
+        // The step at which the epoch began, also where a run goes on in its middle.
+        let at = Progress { epoch, step: epoch * self.steps_an_epoch };
         let plan = TrainPlan::new(&self.inventory, policy, &self.config.rates, at)?;
-        let changed = plan != self.plan;
-        if !changed && epoch > 0 {
+        if self.planned && plan == self.plan {
             return Ok(());
         }
-        let stale = plan.plain != self.plan.plain || epoch == 0;
-        self.plan = plan;
+        let stale = !self.planned || plan.plain != self.plan.plain;
+        (self.plan, self.planned) = (plan, true);
         *self.model = apply_plan(&self.plan, &self.inventory, self.model.valid());
-        let (inventory, rows) = (&self.inventory, &self.plan.rows);
-        self.optimizer.retain(|id| rows.iter().any(|row| inventory.entries[row.entry].id == id));
+        let entries = &self.inventory.entries;
+        let trains = |index: usize| self.plan.rows.iter().any(|row| row.entry == index);
+        let ids: HashSet<u64> = self.plan.rows.iter().map(|row| entries[row.entry].id).collect();
+        self.optimizer.retain(|id| ids.contains(&id));
+        let touched = (0..entries.len()).filter(|index| trains(*index) || entries[*index].is_buffer());
+        self.trained.extend(touched.map(|index| entries[index].path.clone()));
         let plan = self.plan.clone();
         self.tell(&Event::Plan { plan: &plan, epoch })?;
         if stale { self.fill_caches() } else { Ok(()) }
     }
 
-    /// Computes what plain stages make of all examples, where it is the same in every epoch and read more than once.
-    fn fill_caches(&mut self) -> Result<(), Error> {
-        (self.train_cache, self.validation_cache) = (None, None);
-        let Fit { batch_size, accumulation, cache_bytes, .. } = *self.config;
-        let read_again = (self.steps - self.report.steps) * accumulation * batch_size > self.data.train.len();
-        if self.plan.plain.first() != Some(&true) || !self.objective.repeats() || !read_again || cache_bytes == 0 {
+    /// Saves everything that the next step depends on, where it is time to; always when the run `ends`.
+    fn checkpoint(&mut self, ends: bool) -> Result<(), Error> {
+        let Fit { save_every, keep_checkpoints, .. } = *self.config;
+        let Some(folder) = self.config.folder.as_deref() else { return Ok(()) };
+        let due = match save_every {
+            None => self.stop == Some(StopReason::Observer),
+            Some(SaveEvery::Steps(steps)) => ends || self.report.steps.is_multiple_of(steps),
+            Some(SaveEvery::Minutes(minutes)) => ends || self.saved_at.elapsed().as_secs_f64() >= 60.0 * minutes,
+        };
+        if !due {
             return Ok(());
         }
-        let plain = self.plan.plain.clone();
-        let all = self.data.train.len() + self.data.validation.len();
-        let backbone = self.model.backbone.clone();
-        let mut kept = 0;
-        let mut fill_one = |run: &mut Self, examples, budget| {
-            let objective = run.objective;
-            let cache = fill(&backbone, &plain, objective, examples, batch_size, budget, |done| {
-                for observer in run.observers.iter_mut() {
-                    if observer.on(&Event::Caching { done: kept + done, all }) == Control::Stop {
-                        run.stop = run.stop.or(Some(StopReason::Observer));
-                    }
-                }
-            })?;
-            kept += cache.as_ref().map_or(0, Cache::rows);
-            Ok::<_, Error>(cache)
+        self.report.seconds = self.seconds();
+        let snapshot = Snapshot {
+            model: &*self.model,
+            best: self.best.as_ref(),
+            optimizer: &self.optimizer,
+            identity: &self.identity,
+            trained: &self.trained,
+            report: &self.report,
         };
-        self.train_cache = fill_one(self, self.data.train, cache_bytes)?;
-        let left = cache_bytes.saturating_sub(self.train_cache.as_ref().map_or(0, Cache::bytes));
-        self.validation_cache = fill_one(self, self.data.validation, left)?;
-        let caches = [&self.train_cache, &self.validation_cache];
-        self.report.cached_rows = caches.iter().map(|cache| cache.as_ref().map_or(0, Cache::rows)).sum();
-        self.report.cached_bytes = caches.iter().map(|cache| cache.as_ref().map_or(0, Cache::bytes)).sum();
-        Ok(())
-    }
-
-    /// One optimizer step. `self.model` changes only when everything about it is finite.
-    fn step(&mut self, micro_batches: &[Vec<usize>], epoch: usize) -> Result<(), Error> {
-        let place = Place { seed: self.config.seed, epoch, step: self.report.steps };
-        let training = self.model.clone().train();
-        let forward = Forward {
-            snapshot: &*self.model,
-            training: &training,
-            plain: &self.plan.plain,
-            cache: self.train_cache.as_ref(),
-            objective: self.objective,
-            examples: self.data.train,
-            device: &self.device,
-        };
-        let Gradients { summed, loss_sum, weight } = forward.gradients(micro_batches, place)?;
-        let norms = GradientNorms::of(&training, &summed);
-        let missing = missing_gradients(&self.plan, &self.inventory, &training, &summed);
-        check_gradients(&norms, missing, micro_batches, place)?;
-
-        let grad_norm = norms.total() / weight;
-        let clip = self.config.clip_norm.map_or(1.0, |max_norm| clip_factor(grad_norm, max_norm));
-        let schedule = self.config.schedule.factor(place.step, self.steps);
-        let updates = self.updates(schedule);
-        let stepped = self.optimizer.step(training.valid(), summed, &updates, clip / weight);
-        check_weights(&stepped, &updates, micro_batches, place)?;
-        *self.model = Model { backbone: stepped.backbone.after_step(), head: stepped.head };
-
-        self.report.steps += 1;
-        self.report.losses.push(loss_sum / weight);
-        self.report.grad_norms.push(grad_norm);
-        let info = StepInfo {
-            step: self.report.steps,
-            steps: self.steps,
-            epoch: epoch + 1,
-            loss: loss_sum / weight,
-            schedule,
-            grad_norm,
-            examples: micro_batches.iter().map(Vec::len).sum(),
-        };
-        self.tell(&Event::Step(&info))
-    }
-
-    fn updates(&self, schedule: f64) -> HashMap<u64, Update> {
-        let rows = self.plan.rows.iter();
-        rows.map(|row| {
-            let update = Update { lr: row.lr * schedule, weight_decay: row.weight_decay };
-            (self.inventory.entries[row.entry].id, update)
-        })
-        .collect()
+        let path = saved::save(folder, &snapshot, keep_checkpoints)?;
+        self.saved_at = Instant::now();
+        self.tell(&Event::Saved { path: &path })
     }
 
     /// Measures on the validation examples and remembers the best weights.
@@ -268,7 +277,7 @@ where
         Ok(())
     }
 
-    fn finish(mut self, start: Instant) -> Result<Report, Error> {
+    fn finish(mut self) -> Result<Report, Error> {
         self.save("last.safetensors")?;
         if let (Keep::Best, Some((_, best))) = (self.config.keep, self.best.take()) {
             *self.model = best;
@@ -278,14 +287,18 @@ where
         self.report.all_values = self.plan.all_values();
         let held = self.inventory.entries.iter().filter(|entry| self.optimizer.holds(entry.id));
         self.report.optimizer_parameters = held.map(|entry| entry.path.clone()).collect();
-        self.report.seconds = start.elapsed().as_secs_f64();
+        self.report.seconds = self.seconds();
         let report = self.report.clone();
         self.tell(&Event::End { report: &report })?;
         Ok(report)
     }
 
+    fn seconds(&self) -> f64 {
+        self.seconds_before + self.start.elapsed().as_secs_f64()
+    }
+
     /// Lets every observer know, the history first.
-    fn tell(&mut self, event: &Event<'_>) -> Result<(), Error> {
+    pub(super) fn tell(&mut self, event: &Event<'_>) -> Result<(), Error> {
         if let Some(history) = &mut self.history {
             history.write(event)?;
         }
@@ -310,44 +323,5 @@ where
         let path = folder.join(name);
         save_weights(self.model, &path)?;
         self.tell(&Event::Saved { path: &path })
-    }
-}
-
-fn check_gradients(
-    norms: &GradientNorms,
-    missing: Vec<String>,
-    micro_batches: &[Vec<usize>],
-    place: Place,
-) -> Result<(), TrainError> {
-    if !missing.is_empty() {
-        return Err(TrainError::NoGradient { paths: missing });
-    }
-    match norms.not_finite() {
-        None => Ok(()),
-        Some(parameter) => Err(TrainError::GradientNotFinite {
-            step: place.step + 1,
-            epoch: place.epoch + 1,
-            good: place.step,
-            parameter: parameter.into(),
-            examples: micro_batches.concat(),
-        }),
-    }
-}
-
-fn check_weights<M: Module>(
-    stepped: &M,
-    updates: &HashMap<u64, Update>,
-    micro_batches: &[Vec<usize>],
-    place: Place,
-) -> Result<(), TrainError> {
-    match not_finite(stepped, |id| updates.contains_key(&id)) {
-        None => Ok(()),
-        Some(parameter) => Err(TrainError::WeightNotFinite {
-            step: place.step + 1,
-            epoch: place.epoch + 1,
-            good: place.step,
-            parameter,
-            examples: micro_batches.concat(),
-        }),
     }
 }

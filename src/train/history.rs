@@ -1,4 +1,5 @@
-use super::{Event, TrainError};
+use super::{Event, Report, TrainError};
+use crate::file::write_atomically;
 use serde_json::json;
 use std::fs::File;
 use std::io::Write;
@@ -19,6 +20,29 @@ impl History {
     pub fn create(folder: &Path) -> Result<Self, TrainError> {
         let path = folder.join("history.jsonl");
         let file = std::fs::create_dir_all(folder).and_then(|()| File::create(&path));
+        match file {
+            Ok(file) => Ok(Self { path, file }),
+            Err(source) => Err(TrainError::History { path, source }),
+        }
+    }
+
+    /// Goes on with the file of an interrupted run, without the lines that its checkpoint does not know
+    /// of: they will come again.
+    pub(super) fn reopen(folder: &Path, report: &Report) -> Result<Self, TrainError> {
+        let path = folder.join("history.jsonl");
+        let before = |line: &&str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+            let Some(step) = line["step"].as_u64().map(|step| step as usize) else { return false };
+            match line["event"] == "evaluation" {
+                true => report.evaluations.iter().any(|evaluation| evaluation.step == step),
+                false => step <= report.steps,
+            }
+        };
+        let file = std::fs::read_to_string(&path).and_then(|text| {
+            let kept: String = text.lines().filter(before).map(|line| format!("{line}\n")).collect();
+            write_atomically(&path, |file| file.write_all(kept.as_bytes()))?;
+            File::options().append(true).open(&path)
+        });
         match file {
             Ok(file) => Ok(Self { path, file }),
             Err(source) => Err(TrainError::History { path, source }),

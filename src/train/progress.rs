@@ -7,6 +7,7 @@ use std::io::IsTerminal;
 pub struct ProgressLine {
     bar: Option<ProgressBar>,
     is_terminal: bool,
+    bar_only: bool,
     smoothed_loss: Option<f64>,
 }
 
@@ -14,6 +15,11 @@ impl ProgressLine {
     /// Finds out whether standard error is a terminal.
     pub fn new() -> Self {
         Self { is_terminal: std::io::stderr().is_terminal(), ..Self::default() }
+    }
+
+    /// A bar that is gone when the run is, and nothing where there is no terminal: for many runs in a row.
+    pub fn bar_only() -> Self {
+        Self { bar_only: true, ..Self::new() }
     }
 
     fn start(&mut self, steps: usize, text: &'static str) {
@@ -27,6 +33,9 @@ impl ProgressLine {
     }
 
     fn line(&self, text: String) {
+        if self.bar_only {
+            return;
+        }
         match &self.bar {
             Some(bar) => bar.println(text),
             None => eprintln!("{text}"),

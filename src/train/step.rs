@@ -1,17 +1,22 @@
 //! One optimizer step: micro-batches forward and backward, their gradients summed.
 
-use super::TrainError;
 use super::cache::{Cache, run_plain};
+use super::fit::Run;
+use super::{Event, StepInfo, TrainError};
 use crate::backbone::Backbone;
 use crate::error::Error;
 use crate::head::{Loss, TaskHead};
 use crate::model::Model;
 use crate::nn::RandomScope;
 use crate::objective::{Draws, Objective};
+use crate::optim::{GradientNorms, Update, clip_factor, not_finite};
+use crate::params::missing_gradients;
 use crate::random::mix;
 use crate::rows::RowsExt;
+use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Device;
+use std::collections::HashMap;
 
 /// Where a step is in the run, and what its randomness is keyed by.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +66,7 @@ where
             }
             let sum = loss.sum.clone().into_scalar::<f32>() as f64;
             if !sum.is_finite() {
-                return Err(not_finite(sum / loss.weight, indices, place).into());
+                return Err(loss_not_finite(sum / loss.weight, indices, place).into());
             }
             loss_sum += sum;
             weight += loss.weight;
@@ -99,12 +104,108 @@ where
     }
 }
 
-fn not_finite(loss: f64, indices: &[usize], place: Place) -> TrainError {
+fn loss_not_finite(loss: f64, indices: &[usize], place: Place) -> TrainError {
     TrainError::LossNotFinite {
         step: place.step + 1,
         epoch: place.epoch + 1,
         good: place.step,
         loss,
         examples: indices.to_vec(),
+    }
+}
+
+impl<B, H, O> Run<'_, '_, B, H, O>
+where
+    B: Backbone,
+    H: TaskHead<B::Features>,
+    O: Objective<Input = B::Input, Targets = H::Targets>,
+{
+    /// One optimizer step. `self.model` changes only when everything about it is finite.
+    pub(super) fn step(&mut self, micro_batches: &[Vec<usize>], epoch: usize) -> Result<(), Error> {
+        let place = Place { seed: self.config.seed, epoch, step: self.report.steps };
+        let training = self.model.clone().train();
+        let forward = Forward {
+            snapshot: &*self.model,
+            training: &training,
+            plain: &self.plan.plain,
+            cache: self.train_cache.as_ref(),
+            objective: self.objective,
+            examples: self.data.train,
+            device: &self.device,
+        };
+        let Gradients { summed, loss_sum, weight } = forward.gradients(micro_batches, place)?;
+        let norms = GradientNorms::of(&training, &summed);
+        let missing = missing_gradients(&self.plan, &self.inventory, &training, &summed);
+        check_gradients(&norms, missing, micro_batches, place)?;
+
+        let grad_norm = norms.total() / weight;
+        let clip = self.config.clip_norm.map_or(1.0, |max_norm| clip_factor(grad_norm, max_norm));
+        let schedule = self.config.schedule.factor(place.step, self.steps);
+        let updates = self.updates(schedule);
+        let stepped = self.optimizer.step(training.valid(), summed, &updates, clip / weight);
+        check_weights(&stepped, &updates, micro_batches, place)?;
+        *self.model = Model { backbone: stepped.backbone.after_step(), head: stepped.head };
+
+        self.report.steps += 1;
+        self.report.losses.push(loss_sum / weight);
+        self.report.grad_norms.push(grad_norm);
+        let info = StepInfo {
+            step: self.report.steps,
+            steps: self.steps,
+            epoch: epoch + 1,
+            loss: loss_sum / weight,
+            schedule,
+            grad_norm,
+            examples: micro_batches.iter().map(Vec::len).sum(),
+        };
+        self.tell(&Event::Step(&info))
+    }
+
+    fn updates(&self, schedule: f64) -> HashMap<u64, Update> {
+        let rows = self.plan.rows.iter();
+        rows.map(|row| {
+            let update = Update { lr: row.lr * schedule, weight_decay: row.weight_decay };
+            (self.inventory.entries[row.entry].id, update)
+        })
+        .collect()
+    }
+}
+
+fn check_gradients(
+    norms: &GradientNorms,
+    missing: Vec<String>,
+    micro_batches: &[Vec<usize>],
+    place: Place,
+) -> Result<(), TrainError> {
+    if !missing.is_empty() {
+        return Err(TrainError::NoGradient { paths: missing });
+    }
+    match norms.not_finite() {
+        None => Ok(()),
+        Some(parameter) => Err(TrainError::GradientNotFinite {
+            step: place.step + 1,
+            epoch: place.epoch + 1,
+            good: place.step,
+            parameter: parameter.into(),
+            examples: micro_batches.concat(),
+        }),
+    }
+}
+
+fn check_weights<M: Module>(
+    stepped: &M,
+    updates: &HashMap<u64, Update>,
+    micro_batches: &[Vec<usize>],
+    place: Place,
+) -> Result<(), TrainError> {
+    match not_finite(stepped, |id| updates.contains_key(&id)) {
+        None => Ok(()),
+        Some(parameter) => Err(TrainError::WeightNotFinite {
+            step: place.step + 1,
+            epoch: place.epoch + 1,
+            good: place.step,
+            parameter,
+            examples: micro_batches.concat(),
+        }),
     }
 }

@@ -88,7 +88,7 @@ fn changed_data_is_loaded_as_it_stands_or_refused() {
 fn a_changed_text_file_is_an_error_or_loads() {
     let folder = temporary();
     let model = classifier(2, 0.0);
-    save_classifier(folder.path(), &model, &config(2, 0.0), Pooling::Mean, &task(), &Freeze::Backbone).unwrap();
+    save_classifier(folder.path(), &model, &config(2, 0.0), &task(), &Freeze::Backbone).unwrap();
     for name in ["config.json", "rekindle.json", "tokenizer_config.json", "tokenizer.json"] {
         let path = folder.path().join(name);
         let whole = std::fs::read(&path).unwrap();

@@ -95,7 +95,7 @@ fn a_saved_classifier_predicts_the_same() {
         let data = Data { train: &rows, validation: &[] };
         fit(&mut model, &task(), data, &Freeze::Nothing, &fit_config(20, 2e-3), &mut []).unwrap();
         let expected = Predictor::new(&model, task()).predict(&texts).unwrap();
-        save_classifier(folder.path(), &model, &config(2, 0.1), pooling, &task(), &Freeze::Nothing).unwrap();
+        save_classifier(folder.path(), &model, &config(2, 0.1), &task(), &Freeze::Nothing).unwrap();
         let loaded: Predictor = Predictor::load(folder.path(), &device()).unwrap();
         assert_eq!(loaded.predict(&texts).unwrap(), expected, "{pooling}");
         // In another batch a row has other padding, and so other last bits.
@@ -129,12 +129,15 @@ fn old_names_and_bare_bodies_are_read() {
     assert!(bits(&loads(folder.path())) == expected);
 }
 
+/// A number type, its bytes, and what is left of a value in it.
+type Half = (Dtype, fn(f32) -> [u8; 2], fn(f32) -> f32);
+
 #[test]
 fn half_precision_is_read() {
     let folder = temporary();
     let model = saved_classifier(folder.path());
     let tensors = read(folder.path());
-    let halves: [(Dtype, fn(f32) -> [u8; 2], fn(f32) -> f32); 2] = [
+    let halves: [Half; 2] = [
         (Dtype::F16, |value| f16::from_f32(value).to_le_bytes(), |value| f16::from_f32(value).to_f32()),
         (Dtype::BF16, |value| bf16::from_f32(value).to_le_bytes(), |value| bf16::from_f32(value).to_f32()),
     ];

@@ -183,7 +183,7 @@ fn missing_files_are_named() {
 fn a_classifier_whose_labels_do_not_fit_is_an_error() {
     let save = || {
         let (folder, model) = (temporary(), classifier(2, 0.0));
-        save_classifier(folder.path(), &model, &config(2, 0.0), Pooling::Mean, &task(), &Freeze::Backbone).unwrap();
+        save_classifier(folder.path(), &model, &config(2, 0.0), &task(), &Freeze::Backbone).unwrap();
         folder
     };
     let load = |folder: &Path| load_classifier::<Bert>(folder, &device()).map(|saved| saved.task);

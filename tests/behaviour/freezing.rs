@@ -3,7 +3,7 @@
 use rekindle::Model;
 use rekindle::backbone::{Bert, Pooling};
 use rekindle::head::Classifier;
-use rekindle::params::{Freeze, FreezePolicy, Inventory, Progress};
+use rekindle::params::{Freeze, FreezeError, FreezePolicy, GroupRule, Inventory, Progress};
 use rekindle::train::{Data, Fit, Report, fit};
 
 use super::support::*;
@@ -109,4 +109,50 @@ fn layer_1_is_not_layer_10() {
     check(model, &policy, &decaying(3), |path| {
         path.starts_with("backbone.") && !path.starts_with("backbone.encoder.layer.1.")
     });
+    let lowest = ["backbone.embeddings.", "backbone.encoder.layer.0.", "backbone.encoder.layer.1."];
+    check(classifier(11, 0.0), &Freeze::Bottom(3), &decaying(3), |path| {
+        lowest.iter().any(|stage| path.starts_with(stage))
+    });
+}
+
+/// Everything trains in the first epoch, the head alone from then on.
+#[derive(Debug)]
+struct Refreeze;
+
+impl FreezePolicy for Refreeze {
+    fn trainable(&self, inventory: &Inventory, at: Progress) -> Result<Vec<bool>, FreezeError> {
+        let now = if at.epoch == 0 { Freeze::Nothing } else { Freeze::Backbone };
+        now.trainable(inventory, at)
+    }
+}
+
+#[test]
+fn what_is_frozen_again_keeps_its_bytes_and_loses_its_moments() {
+    let rows = rows(16);
+    let run = |steps| {
+        let mut model = classifier(2, 0.0);
+        let data = Data { train: &rows, validation: &[] };
+        let report = fit(&mut model, &task(), data, &Refreeze, &decaying(steps), &mut []).unwrap();
+        (bits(&model), report)
+    };
+    // Two steps are an epoch.
+    let ((one_epoch, _), (three_epochs, report)) = (run(2), run(6));
+    for (path, values) in &three_epochs {
+        assert_eq!(*values == one_epoch[path], path.starts_with("backbone."), "{path}");
+    }
+    assert_eq!(report.optimizer_parameters, ["head.linear.weight", "head.linear.bias"]);
+}
+
+#[test]
+fn thawing_keeps_the_moments_of_what_kept_training() {
+    // What thaws has a rate too small to move it, so that the head must train as if nothing had thawed.
+    let rows = equal_rows(16);
+    let run = |policy: &Freeze| {
+        let mut config = Fit { clip_norm: None, ..fit_config(8, 1e-2) };
+        let select = "backbone".parse().unwrap();
+        config.rates.groups = vec![GroupRule { select, lr: Some(1e-30), weight_decay: None }];
+        let (mut model, data) = (classifier(2, 0.0), Data { train: &rows, validation: &[] });
+        fit(&mut model, &task(), data, policy, &config, &mut []).unwrap().losses
+    };
+    assert_eq!(run(&Freeze::Gradual { epochs: 1 }), run(&Freeze::Backbone));
 }

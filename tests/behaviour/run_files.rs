@@ -5,7 +5,7 @@ use rekindle::backbone::Pooling;
 use rekindle::checkpoint::{CheckpointError, load_weights};
 use rekindle::head::Classifier;
 use rekindle::params::Freeze;
-use rekindle::train::{Data, Fit, TrainError, evaluate, fit};
+use rekindle::train::{Data, Fit, RunError, TrainError, evaluate, fit};
 use serde_json::Value;
 
 use super::support::*;
@@ -81,6 +81,6 @@ fn a_folder_that_cannot_be_made_is_named_before_the_first_step() {
     let config = Fit { folder: Some(file.join("run")), ..fit_config(1, 1e-3) };
     let data = Data { train: &rows, validation: &[] };
     let error = fit(&mut model, &task(), data, &Freeze::Nothing, &config, &mut []).unwrap_err();
-    assert!(matches!(error, rekindle::Error::Train(TrainError::History { .. })), "{error}");
+    assert!(matches!(error, rekindle::Error::Train(TrainError::Run(RunError::Io { .. }))), "{error}");
     assert!(bits(&model) == before);
 }

@@ -70,7 +70,7 @@ impl Task for Classifier {
             let found = problem.unwrap_or("regression (one label)");
             return Err(format!("problem_type {found} is not supported; single_label_classification is").into());
         }
-        let prob = config.classifier_dropout.unwrap_or(config.hidden_dropout_prob);
+        let prob = config.head_dropout();
         Ok(Classifier::new(config.hidden_size, num_labels, 0, device).with_dropout(prob))
     }
     fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {

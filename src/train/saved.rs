@@ -1,0 +1,247 @@
+//! A run's checkpoints: everything that the next step depends on, each in a folder of its own that is written whole.
+//!
+//! `checkpoints/step-00000120/` holds `weights.safetensors` and `best.safetensors` (what has trained so far),
+//! `moments.safetensors` (the optimizer's), `state.json` and `checksums.json`. What has never trained stands once, in
+//! `base-<hash>.safetensors` beside them, so that a checkpoint costs what trains.
+
+use super::{Fit, Report, RunError};
+use crate::checkpoint::{CheckpointError, load_selected, save_tensors, selected, write_file, write_folder};
+use crate::error::Error;
+use crate::optim::Optimizer;
+use crate::params::{FreezePolicy, Inventory};
+use burn::module::Module;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+
+/// What a run is, so that another one does not go on from its checkpoints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    pub(super) configuration: String,
+    pub(super) policy: String,
+    pub(super) data: String,
+    pub(super) model: String,
+}
+
+impl Identity {
+    pub(super) fn of(
+        config: &Fit,
+        policy: &dyn FreezePolicy,
+        lengths: [&Vec<usize>; 2],
+        inventory: &Inventory,
+    ) -> Self {
+        let hash = |value: &dyn Debug| blake3::hash(format!("{value:?}").as_bytes()).to_hex().to_string();
+        let entries = inventory.entries.iter().map(|entry| (&entry.path, &entry.shape, entry.kind));
+        // Where and how often a run saves does not change what it computes.
+        let config = Fit { folder: None, resume: false, save_every: None, keep_checkpoints: 0, ..config.clone() };
+        Self {
+            configuration: format!("{config:?}"),
+            policy: format!("{policy:?}"),
+            data: hash(&lengths),
+            model: hash(&entries.collect::<Vec<_>>()),
+        }
+    }
+
+    fn difference(&self, other: &Self) -> Option<&'static str> {
+        [
+            ("model", self.model != other.model),
+            ("data set", self.data != other.data),
+            ("freeze policy", self.policy != other.policy),
+            ("configuration", self.configuration != other.configuration),
+        ]
+        .into_iter()
+        .find_map(|(what, differs)| differs.then_some(what))
+    }
+}
+
+/// Everything but tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct State {
+    pub(super) identity: Identity,
+    /// The file with what has never trained.
+    base: String,
+    /// Paths of what has trained.
+    pub(super) trained: BTreeSet<String>,
+    pub(super) best_merit: Option<f64>,
+    /// Updates that each parameter's moments have seen.
+    moment_steps: BTreeMap<String, i32>,
+    pub(super) report: Report,
+}
+
+/// What a run goes on from.
+pub(super) struct Restored<M> {
+    pub(super) model: M,
+    pub(super) best: Option<(f64, M)>,
+    pub(super) optimizer: Optimizer,
+    pub(super) state: State,
+}
+
+/// What a run saves.
+pub(super) struct Snapshot<'a, M> {
+    pub(super) model: &'a M,
+    pub(super) best: Option<&'a (f64, M)>,
+    pub(super) optimizer: &'a Optimizer,
+    pub(super) identity: &'a Identity,
+    pub(super) trained: &'a BTreeSet<String>,
+    pub(super) report: &'a Report,
+}
+
+const CHECKPOINTS: &str = "checkpoints";
+const CHECKSUMS: &str = "checksums.json";
+
+/// Writes a checkpoint and removes all but the newest `keep`.
+pub(super) fn save<M: Module>(folder: &Path, snapshot: &Snapshot<'_, M>, keep: usize) -> Result<PathBuf, Error> {
+    let base = save_base(folder, snapshot)?;
+    let dir = folder.join(CHECKPOINTS).join(format!("step-{:08}", snapshot.report.steps));
+    let trained = |path: &str| snapshot.trained.contains(path);
+    let moments = snapshot.optimizer.moments(snapshot.model);
+    let state = State {
+        identity: snapshot.identity.clone(),
+        base,
+        trained: snapshot.trained.clone(),
+        best_merit: snapshot.best.map(|(merit, _)| *merit),
+        moment_steps: moments.iter().map(|moments| (moments.path.clone(), moments.steps)).collect(),
+        report: snapshot.report.clone(),
+    };
+    write_folder::<Error>(&dir, |dir| {
+        save_tensors(dir.join("weights.safetensors"), selected(snapshot.model, trained), &[])?;
+        if let Some((_, best)) = snapshot.best {
+            save_tensors(dir.join("best.safetensors"), selected(best, trained), &[])?;
+        }
+        let tensors = moments.into_iter().flat_map(|moments| moments.into_tensors());
+        save_tensors(dir.join("moments.safetensors"), tensors, &[])?;
+        write_json(&dir.join("state.json"), &state)?;
+        write_json(&dir.join(CHECKSUMS), &checksums(dir)?)
+    })?;
+    let all = list(folder)?;
+    for old in all.iter().rev().skip(keep.max(1)) {
+        std::fs::remove_dir_all(old).map_err(|source| RunError::Io { path: old.clone(), source }).map_err(run)?;
+    }
+    Ok(dir)
+}
+
+/// The newest whole checkpoint, filled into copies of `model`; `None` where there is no checkpoint. `skipped` hears of
+/// damaged ones.
+pub(super) fn restore<M: Module>(
+    folder: &Path,
+    model: &M,
+    optimizer: Optimizer,
+    identity: &Identity,
+    mut skipped: impl FnMut(&RunError),
+) -> Result<Option<Restored<M>>, Error> {
+    let all = list(folder)?;
+    let mut newest = None;
+    for dir in all.iter().rev() {
+        match read(folder, dir, model, optimizer.clone()) {
+            Ok(restored) => match identity.difference(&restored.state.identity) {
+                Some(what) => return Err(run(RunError::OtherRun { folder: folder.into(), what })),
+                None => return Ok(Some(restored)),
+            },
+            Err(error) => {
+                skipped(&error);
+                newest.get_or_insert(error.to_string());
+            }
+        }
+    }
+    match newest {
+        None => Ok(None),
+        Some(newest) => Err(run(RunError::NothingWhole { folder: folder.into(), count: all.len(), newest })),
+    }
+}
+
+/// Whether the folder holds checkpoints.
+pub(super) fn exists(folder: &Path) -> Result<bool, Error> {
+    Ok(!list(folder)?.is_empty())
+}
+
+fn read<M: Module>(folder: &Path, dir: &Path, model: &M, optimizer: Optimizer) -> Result<Restored<M>, RunError> {
+    let damaged = |reason: String| RunError::Damaged { path: dir.into(), reason };
+    let expected: BTreeMap<String, String> = read_json(&dir.join(CHECKSUMS)).map_err(damaged)?;
+    let mut found = checksums(dir).map_err(|error| damaged(error.to_string()))?;
+    found.remove(CHECKSUMS);
+    if let Some(file) = expected.iter().find(|(file, sum)| found.get(*file) != Some(sum)).map(|(file, _)| file) {
+        return Err(damaged(format!("`{file}` is missing or not as it was written")));
+    }
+    let state: State = read_json(&dir.join("state.json")).map_err(damaged)?;
+    let fill = || -> Result<_, CheckpointError> {
+        let trained = |path: &str| state.trained.contains(path);
+        let model = load_selected(model, &folder.join(&state.base), |path| !trained(path))?;
+        let filled = load_selected(&model, &dir.join("weights.safetensors"), trained)?;
+        let best = match state.best_merit {
+            Some(merit) => Some((merit, load_selected(&model, &dir.join("best.safetensors"), trained)?)),
+            None => None,
+        };
+        let moments = crate::checkpoint::Tensors::open_file(dir.join("moments.safetensors"))?;
+        let optimizer = optimizer.with_moments(&filled, &moments, &state.moment_steps)?;
+        Ok((filled, best, optimizer))
+    };
+    let (model, best, optimizer) = fill().map_err(|error| damaged(error.to_string()))?;
+    Ok(Restored { model, best, optimizer, state })
+}
+
+/// Writes what has never trained under a name made from its content, unless it is there.
+fn save_base<M: Module>(folder: &Path, snapshot: &Snapshot<'_, M>) -> Result<String, Error> {
+    let tensors = selected(snapshot.model, |path| !snapshot.trained.contains(path));
+    let mut hasher = blake3::Hasher::new();
+    for (path, shape, values) in &tensors {
+        hasher.update(format!("{path} {shape:?} ").as_bytes());
+        for value in values {
+            hasher.update(&value.to_le_bytes());
+        }
+    }
+    let name = format!("base-{}.safetensors", &hasher.finalize().to_hex()[..16]);
+    let path = folder.join(&name);
+    if !path.is_file() {
+        save_tensors(&path, tensors, &[])?;
+    }
+    Ok(name)
+}
+
+/// Folders of checkpoints, oldest first.
+fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let dir = folder.join(CHECKPOINTS);
+    let io = |source| run(RunError::Io { path: dir.clone(), source });
+    let entries = match std::fs::read_dir(&dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+        entries => entries.map_err(io)?,
+    };
+    let mut folders = vec![];
+    for entry in entries {
+        let path = entry.map_err(io)?.path();
+        // A hidden one was being written when the run ended.
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("step-")) {
+            folders.push(path);
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
+
+/// The hash of every file of a folder.
+fn checksums(dir: &Path) -> Result<BTreeMap<String, String>, Error> {
+    let io = |source| run(RunError::Io { path: dir.into(), source });
+    let mut sums = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        let bytes = std::fs::read(&path).map_err(io)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        sums.insert(name, blake3::hash(&bytes).to_hex().to_string());
+    }
+    Ok(sums)
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    let text = serde_json::to_vec_pretty(value).map_err(std::io::Error::from);
+    let text = text.map_err(|source| run(RunError::Io { path: path.into(), source }))?;
+    Ok(write_file(path, |file| file.write_all(&text))?)
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, String> {
+    let text = std::fs::read(path).map_err(|error| format!("`{}`: {error}", path.display()))?;
+    serde_json::from_slice(&text).map_err(|error| format!("`{}`: {error}", path.display()))
+}
+
+fn run(error: RunError) -> Error {
+    super::TrainError::Run(error).into()
+}

@@ -1,0 +1,201 @@
+//! A run that is stopped or killed goes on to the same bits as one that never was.
+
+use std::path::{Path, PathBuf};
+
+use rekindle::Model;
+use rekindle::backbone::Bert;
+use rekindle::head::Classifier;
+use rekindle::params::{Freeze, FreezePolicy};
+use rekindle::train::{
+    Control, Data, Event, Fit, Keep, Observer, Report, RunError, SaveEvery, StopReason, TrainError, fit,
+};
+
+use super::support::*;
+
+/// Stops after a step, as a signal would; notes what is skipped and resumed.
+#[derive(Default)]
+struct Watch {
+    stop_after: Option<usize>,
+    seen: Vec<String>,
+}
+
+impl Observer for Watch {
+    fn on(&mut self, event: &Event<'_>) -> Control {
+        match event {
+            Event::Resumed { step } => self.seen.push(format!("resumed {step}")),
+            Event::Skipped { error } => self.seen.push(error.to_string()),
+            Event::Step(info) if Some(info.step) == self.stop_after => return Control::Stop,
+            _ => {}
+        }
+        Control::Continue
+    }
+}
+
+fn config(folder: &Path) -> Fit {
+    Fit {
+        epochs: 3,
+        max_steps: None,
+        accumulation: 2,
+        eval_every: Some(4),
+        keep: Keep::Best,
+        save_every: Some(SaveEvery::Steps(1)),
+        folder: Some(folder.into()),
+        bucket: true,
+        ..fit_config(1, 3e-3)
+    }
+}
+
+/// 40 rows in batches of 8, two a step: 3 steps an epoch, the last one of a single batch. Dropout is on.
+fn run(
+    model: &mut Model<Bert, Classifier>,
+    policy: &dyn FreezePolicy,
+    config: &Fit,
+    watch: &mut Watch,
+) -> Result<Report, rekindle::Error> {
+    let rows = rows(56);
+    fit(model, &task(), Data { train: &rows[..40], validation: &rows[40..] }, policy, config, &mut [watch])
+}
+
+fn fresh() -> Model<Bert, Classifier> {
+    classifier(2, 0.1)
+}
+
+fn steps(folder: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(folder.join("checkpoints")).unwrap();
+    let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+fn same(a: &Report, b: &Report) {
+    let plain = |report: &Report| Report { seconds: 0.0, cached_rows: 0, cached_bytes: 0, ..report.clone() };
+    assert_eq!(plain(a), plain(b));
+}
+
+#[test]
+fn stopped_at_any_step_it_ends_with_the_same_bits() {
+    for policy in [Freeze::Nothing, Freeze::Backbone, Freeze::Bottom(2), Freeze::Gradual { epochs: 1 }] {
+        let whole_folder = temporary();
+        let mut whole = fresh();
+        let expected = run(&mut whole, &policy, &config(whole_folder.path()), &mut Watch::default()).unwrap();
+        for stop_after in [1, 3, 5, 8] {
+            let folder = temporary();
+            let mut watch = Watch { stop_after: Some(stop_after), ..Watch::default() };
+            let first = run(&mut fresh(), &policy, &config(folder.path()), &mut watch).unwrap();
+            assert_eq!((first.steps, first.stop), (stop_after, StopReason::Observer));
+            // Another process starts from its own fresh model; its head differs, what is saved counts.
+            let mut resumed = Model::new(fresh().backbone, Classifier::new(32, 4, 99, &device()).with_dropout(0.1));
+            let mut watch = Watch::default();
+            let again = Fit { resume: true, ..config(folder.path()) };
+            let report = run(&mut resumed, &policy, &again, &mut watch).unwrap();
+            assert_eq!(watch.seen, [format!("resumed {stop_after}")]);
+            same(&report, &expected);
+            assert!(bits(&resumed) == bits(&whole), "{policy:?} stopped after {stop_after}");
+            let history = |folder: &Path| std::fs::read_to_string(folder.join("history.jsonl")).unwrap();
+            assert_eq!(history(folder.path()), history(whole_folder.path()));
+        }
+    }
+}
+
+#[test]
+fn what_never_trains_is_stored_once_and_old_checkpoints_go() {
+    let folder = temporary();
+    run(&mut fresh(), &Freeze::Backbone, &config(folder.path()), &mut Watch::default()).unwrap();
+    assert_eq!(steps(folder.path()), ["step-00000008", "step-00000009"]);
+    let size = |path: PathBuf| std::fs::metadata(path).unwrap().len();
+    let weights = size(folder.path().join("checkpoints/step-00000009/weights.safetensors"));
+    let bases = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let bases: Vec<_> = bases.filter(|path| path.to_string_lossy().contains("base-")).collect();
+    assert_eq!(bases.len(), 1);
+    assert!(weights < 1200 && size(bases[0].clone()) > 50_000, "{weights}");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_reported_and_the_one_before_is_used() {
+    let expected_folder = temporary();
+    let mut whole = fresh();
+    run(&mut whole, &Freeze::Nothing, &config(expected_folder.path()), &mut Watch::default()).unwrap();
+    for file in ["weights.safetensors", "best.safetensors", "moments.safetensors", "state.json", "checksums.json"] {
+        for cut in [true, false] {
+            let folder = temporary();
+            let mut watch = Watch { stop_after: Some(6), ..Watch::default() };
+            run(&mut fresh(), &Freeze::Nothing, &config(folder.path()), &mut watch).unwrap();
+            let path = folder.path().join("checkpoints/step-00000006").join(file);
+            let mut bytes = std::fs::read(&path).unwrap();
+            match cut {
+                true => bytes.truncate(bytes.len() / 2),
+                false => *bytes.last_mut().unwrap() ^= 1,
+            }
+            std::fs::write(&path, bytes).unwrap();
+            let (mut resumed, mut watch) = (fresh(), Watch::default());
+            let again = Fit { resume: true, ..config(folder.path()) };
+            run(&mut resumed, &Freeze::Nothing, &again, &mut watch).unwrap();
+            assert!(watch.seen[0].contains("step-00000006") && watch.seen[0].contains("damaged"), "{:?}", watch.seen);
+            assert_eq!(watch.seen[1], "resumed 5");
+            assert!(bits(&resumed) == bits(&whole), "{file}");
+        }
+    }
+}
+
+fn run_error(result: Result<Report, rekindle::Error>) -> RunError {
+    match result.unwrap_err() {
+        rekindle::Error::Train(TrainError::Run(error)) => error,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn with_every_checkpoint_damaged_nothing_is_made_up() {
+    let folder = temporary();
+    run(&mut fresh(), &Freeze::Nothing, &config(folder.path()), &mut Watch::default()).unwrap();
+    for step in steps(folder.path()) {
+        std::fs::remove_file(folder.path().join("checkpoints").join(step).join("moments.safetensors")).unwrap();
+    }
+    let again = Fit { resume: true, ..config(folder.path()) };
+    let error = run_error(run(&mut fresh(), &Freeze::Nothing, &again, &mut Watch::default()));
+    assert!(matches!(&error, RunError::NothingWhole { count: 2, .. }), "{error}");
+    assert!(error.to_string().contains("moments.safetensors"), "{error}");
+}
+
+#[test]
+fn another_run_does_not_go_on_from_these_checkpoints() {
+    let folder = temporary();
+    let mut watch = Watch { stop_after: Some(2), ..Watch::default() };
+    run(&mut fresh(), &Freeze::Nothing, &config(folder.path()), &mut watch).unwrap();
+    let again = Fit { resume: true, ..config(folder.path()) };
+    let other = |model: &mut Model<Bert, Classifier>, policy: &Freeze, config: &Fit| {
+        run_error(run(model, policy, config, &mut Watch::default()))
+    };
+    let seed = Fit { seed: 6, ..again.clone() };
+    for (error, expected) in [
+        (other(&mut fresh(), &Freeze::Bottom(1), &again), "freeze policy"),
+        (other(&mut fresh(), &Freeze::Nothing, &seed), "configuration"),
+    ] {
+        assert!(matches!(&error, RunError::OtherRun { what, .. } if *what == expected), "{error}");
+    }
+    let rows = rows(56);
+    let data = Data { train: &rows[..38], validation: &rows[40..] };
+    let error = run_error(fit(&mut fresh(), &task(), data, &Freeze::Nothing, &again, &mut []));
+    assert!(matches!(&error, RunError::OtherRun { what: "data set", .. }), "{error}");
+    let error = other(&mut fresh(), &Freeze::Nothing, &config(folder.path()));
+    assert!(matches!(&error, RunError::Unfinished { .. }), "{error}");
+}
+
+#[test]
+fn one_folder_has_one_writer() {
+    struct Second(PathBuf, Option<RunError>);
+    impl Observer for Second {
+        fn on(&mut self, event: &Event<'_>) -> Control {
+            if let Event::Step(_) = event {
+                let again = Fit { resume: true, ..config(&self.0) };
+                self.1 = Some(run_error(run(&mut fresh(), &Freeze::Nothing, &again, &mut Watch::default())));
+            }
+            Control::Continue
+        }
+    }
+    let folder = temporary();
+    let (rows, mut second) = (rows(16), Second(folder.path().into(), None));
+    let data = Data { train: &rows, validation: &[] };
+    fit(&mut fresh(), &task(), data, &Freeze::Nothing, &config(folder.path()), &mut [&mut second]).unwrap();
+    assert!(matches!(second.1, Some(RunError::Locked { .. })));
+}
