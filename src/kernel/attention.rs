@@ -3,7 +3,7 @@
 
 use super::buffer::{contiguous, tensor, values, zeros};
 use super::dropout::Mask;
-use super::head::{Head, Out, Part, Scratch, Shape};
+use super::head::{Head, Out, Part, Pool, Shape};
 use crate::nn::Draw;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
@@ -113,13 +113,13 @@ impl Inputs {
         let Shape { heads, queries, width, .. } = self.shape;
         let len = values(&self.tensors[0]).len();
         let (mut out, mut moments) = (zeros(len), vec![[0.0; 2]; len / width]);
+        let pool = Pool::new(self.shape);
         let batch = out.par_chunks_mut(queries * heads * width).zip(moments.par_chunks_mut(heads * queries));
         batch.enumerate().for_each(|(row, (out, moments))| {
             let parts = split(out, self.shape).into_par_iter().zip(moments.par_chunks_mut(queries));
-            parts.enumerate().for_each_init(
-                || Scratch::new(self.shape),
-                |scratch, (head, (out, moments))| scratch.forward(self.head(row, head), out, moments),
-            );
+            parts.enumerate().for_each(|(head, (out, moments))| {
+                pool.with(|scratch| scratch.forward(self.head(row, head), out, moments));
+            });
         });
         (tensor(out, self.tensors[0].shape()), moments)
     }
@@ -127,6 +127,7 @@ impl Inputs {
     /// The gradients of query, key and value.
     fn backward(&self, gradient: &FlexTensor, moments: &[[f32; 2]]) -> [Vec<f32>; 3] {
         let Shape { heads, queries, keys, width } = self.shape;
+        let pool = Pool::new(self.shape);
         let mut made = [0, 1, 2].map(|index| zeros(values(&self.tensors[index]).len()));
         let [query, key, value] = &mut made;
         let (per_query, per_key) = (queries * heads * width, keys * heads * width);
@@ -134,13 +135,12 @@ impl Inputs {
         let batch = query.par_chunks_mut(per_query).zip(key_and_value).zip(moments.par_chunks(heads * queries));
         batch.enumerate().for_each(|(row, ((query, (key, value)), moments))| {
             let [query, key, value] = [query, key, value].map(|part| split(part, self.shape).into_par_iter());
-            query.zip(key).zip(value).zip(moments.par_chunks(queries)).enumerate().for_each_init(
-                || Scratch::new(self.shape),
-                |scratch, (head, (((query, key), value), moments))| {
-                    let gradient = self.part(gradient, row, head, queries);
-                    scratch.backward(self.head(row, head), gradient, moments, [query, key, value]);
-                },
-            );
+            let parts = query.zip(key).zip(value).zip(moments.par_chunks(queries));
+            parts.enumerate().for_each(|(head, (((query, key), value), moments))| {
+                let gradient = self.part(gradient, row, head, queries);
+                let made = [query, key, value];
+                pool.with(|scratch| scratch.backward(self.head(row, head), gradient, moments, made));
+            });
         });
         made
     }

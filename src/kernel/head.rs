@@ -6,6 +6,7 @@
 use super::dropout::Mask;
 use super::simd::{LANES, exp, fma, max_of, sum_of, sum_of_pairs, vectorised};
 use super::tile::{Left, multiply, multiply_transposed};
+use std::sync::{Mutex, PoisonError};
 
 /// Queries worked on at a time.
 const QUERIES: usize = 32;
@@ -53,10 +54,32 @@ pub(super) struct Head<'a> {
 /// Rows of one head's output or gradient.
 pub(super) type Out<'a> = Vec<&'a mut [f32]>;
 
+/// The scratch memories of one attention: at most one a thread.
+pub(super) struct Pool {
+    shape: Shape,
+    idle: Mutex<Vec<Scratch>>,
+}
+
+impl Pool {
+    pub(super) fn new(shape: Shape) -> Self {
+        Self { shape, idle: Mutex::default() }
+    }
+
+    /// Lends a scratch memory.
+    pub(super) fn with(&self, work: impl FnOnce(&mut Scratch)) {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = idle().pop();
+        let mut scratch = taken.unwrap_or_else(|| Scratch::new(self.shape));
+        work(&mut scratch);
+        idle().push(scratch);
+    }
+}
+
 /// Memory for one head, used again for the next.
 pub(super) struct Scratch {
     shape: Shape,
     bias: Vec<f32>,
+    zeros: Vec<f32>,
     query: Vec<f32>,
     key: Vec<f32>,
     key_columns: Vec<f32>,
@@ -72,13 +95,14 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub(super) fn new(shape: Shape) -> Self {
+    fn new(shape: Shape) -> Self {
         let (keys, width) = (shape.padded_keys(), shape.padded_width());
-        let block = || vec![0.0; QUERIES * keys];
+        let block = || vec![0.0; QUERIES.min(shape.queries) * keys];
         let per_key = || vec![0.0; keys * width];
         Self {
             shape,
             bias: vec![0.0; keys],
+            zeros: vec![0.0; width],
             query: vec![0.0; shape.queries * width],
             key: per_key(),
             key_columns: per_key(),
@@ -126,7 +150,7 @@ impl Scratch {
         let (keys, width, real_keys) = (self.shape.padded_keys(), self.shape.padded_width(), self.shape.keys);
         self.read(head);
         pack(head.key, self.shape.width, width, &mut self.key[..real_keys * width]);
-        pack_columns(head.value, self.shape, &mut self.value_columns);
+        pack_columns(head.value, self.shape, &self.zeros, &mut self.value_columns);
         pack(gradient, self.shape.width, width, &mut self.gradient);
         self.key_gradient.fill(0.0);
         self.value_gradient.fill(0.0);
@@ -167,7 +191,7 @@ impl Scratch {
         let (width, keys) = (self.shape.padded_width(), self.shape.keys);
         pack(head.query, self.shape.width, width, &mut self.query);
         pack(head.value, self.shape.width, width, &mut self.value[..keys * width]);
-        pack_columns(head.key, self.shape, &mut self.key_columns);
+        pack_columns(head.key, self.shape, &self.zeros, &mut self.key_columns);
         let blind = head.visible.iter().all(|visible| *visible == 0);
         self.bias.fill(HIDDEN);
         for (bias, visible) in self.bias.iter_mut().zip(head.visible) {
@@ -195,15 +219,17 @@ fn pack(from: Part<'_>, width: usize, padded: usize, to: &mut [f32]) {
     }
 }
 
-/// Rows of keys or values to columns, padded.
-fn pack_columns(from: Part<'_>, shape: Shape, to: &mut [f32]) {
-    let (padded, stride) = (shape.padded_keys(), from.stride);
+/// Rows of keys or values to columns, padded with zeros.
+fn pack_columns(from: Part<'_>, shape: Shape, zeros: &[f32], to: &mut [f32]) {
+    let (padded, width) = (shape.padded_keys(), shape.width);
     for first in (0..shape.keys).step_by(LANES) {
-        let count = LANES.min(shape.keys - first);
-        for (column, to) in to.chunks_exact_mut(padded).take(shape.width).enumerate() {
-            for (row, to) in to[first..first + count].iter_mut().enumerate() {
-                *to = from.values[(first + row) * stride + column];
-            }
+        let rows: [&[f32]; LANES] = std::array::from_fn(|lane| match first + lane {
+            row if row < shape.keys => &from.values[row * from.stride..][..width],
+            _ => &zeros[..width],
+        });
+        for column in 0..width {
+            let lanes: [f32; LANES] = std::array::from_fn(|lane| rows[lane][column]);
+            to[column * padded + first..][..LANES].copy_from_slice(&lanes);
         }
     }
 }

@@ -117,7 +117,7 @@ pub(super) fn exp<S: Simd>(x: f32) -> f32 {
     let rest = fma::<S>(power, -0.693_359_4, x);
     let rest = fma::<S>(power, 2.121_944_4e-4, rest);
     let mut series = 1.987_569_1e-4;
-    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         series = fma::<S>(series, rest, coefficient);
     }
     let value = fma::<S>(series, rest * rest, rest) + 1.0;
