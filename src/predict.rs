@@ -2,7 +2,7 @@
 
 use crate::backbone::{Backbone, Bert, TextInput};
 use crate::checkpoint::{FromPretrained, load_classifier};
-use crate::data::{BatchOrder, TokenRow, pad_rows};
+use crate::data::{BatchOrder, Labels, TokenRow, pad_rows};
 use crate::error::Error;
 use crate::head::{Classifier, TaskHead};
 use crate::model::Model;
@@ -51,6 +51,11 @@ where
     pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
         let saved = load_classifier::<B>(folder.as_ref(), device)?;
         Ok(Self::new(&saved.model, saved.task))
+    }
+
+    /// The label map, whose order the probabilities are in.
+    pub fn labels(&self) -> &Labels {
+        self.task.labels()
     }
 
     /// The same predictor, reading at most so many texts at once (32 unless said otherwise; 0 counts as 1).

@@ -47,6 +47,9 @@ impl Activation {
 /// BERT's `config.json`, in Transformers' names. Keys that are not read are kept and written again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BertConfig {
+    /// `bert`, also where the file does not say, as those of 2019; Transformers wants it.
+    #[serde(default = "bert")]
+    pub model_type: String,
     /// Entries of the token embedding.
     pub vocab_size: usize,
     /// Width of a token's vector.
@@ -93,6 +96,7 @@ impl Default for BertConfig {
     /// The sizes of `bert-base-uncased`.
     fn default() -> Self {
         Self {
+            model_type: bert(),
             vocab_size: 30522,
             hidden_size: 768,
             num_hidden_layers: 12,
@@ -107,11 +111,14 @@ impl Default for BertConfig {
             layer_norm_eps: default_epsilon(),
             pad_token_id: zero_id(),
             classifier_dropout: None,
-            extra: Map::from_iter([("model_type".into(), "bert".into())]),
+            extra: Map::new(),
         }
     }
 }
 
+fn bert() -> String {
+    "bert".into()
+}
 fn tenth() -> f64 {
     0.1
 }
@@ -143,6 +150,7 @@ impl BertConfig {
     /// # Errors
     /// [`CheckpointError::UnsupportedConfig`] names the field.
     pub fn check(&self) -> Result<(), CheckpointError> {
+        ensure(self.model_type == bert(), "model_type", &self.model_type, "bert")?;
         let sizes = [
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
@@ -176,7 +184,6 @@ impl BertConfig {
     /// Keys that change what is computed, with the one value that is computed here.
     fn check_extra(&self) -> Result<(), CheckpointError> {
         let only = [
-            ("model_type", Value::from("bert")),
             ("position_embedding_type", Value::from("absolute")),
             ("is_decoder", Value::from(false)),
             ("add_cross_attention", Value::from(false)),

@@ -105,7 +105,7 @@ impl KeyMap {
     }
 
     /// Whether a key (normalised) stands under the base prefix. Without a base prefix every key counts as the body's.
-    pub fn is_of_body(&self, key: &str) -> bool {
+    pub(super) fn is_of_body(&self, key: &str) -> bool {
         self.base_prefix.is_empty() || first_segment(key) == self.base_prefix
     }
 

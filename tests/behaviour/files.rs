@@ -188,6 +188,7 @@ fn a_missing_pooler_is_fresh_and_reported() {
 #[test]
 fn saving_replaces_the_folder_whole() {
     let folder = temporary();
+    saved_classifier(folder.path());
     std::fs::write(folder.path().join("leftover"), "x").unwrap();
     saved_classifier(folder.path());
     let mut names: Vec<_> =

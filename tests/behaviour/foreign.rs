@@ -135,12 +135,16 @@ fn a_saved_configuration_keeps_what_holds_and_drops_what_does_not() {
 }
 
 #[test]
-fn an_absent_padding_id_is_0_as_in_transformers() {
+fn what_old_configurations_leave_out_is_as_in_transformers() {
     let mut fields = serde_json::to_value(config(1, 0.0)).unwrap();
     fields["pad_token_id"] = Value::Null;
     assert_eq!(serde_json::from_value::<BertConfig>(fields.clone()).unwrap().pad_token_id, None);
-    fields.as_object_mut().unwrap().remove("pad_token_id");
-    assert_eq!(serde_json::from_value::<BertConfig>(fields).unwrap().pad_token_id, Some(0));
+    for field in ["pad_token_id", "model_type"] {
+        fields.as_object_mut().unwrap().remove(field);
+    }
+    let config: BertConfig = serde_json::from_value(fields).unwrap();
+    assert_eq!(config.pad_token_id, Some(0));
+    assert_eq!(serde_json::to_value(config).unwrap()["model_type"], "bert");
 }
 
 #[test]
@@ -171,6 +175,7 @@ fn a_head_has_a_class_for_each_label() {
     let folder = temporary();
     let predicted = Predictor::new(&model, task.clone()).predict(&["my router"]).map(|_| ());
     let saved = save_classifier(folder.path(), &model, &config(2, 0.0), &task, &Freeze::Nothing);
+    assert_eq!(Predictor::new(&model, task.clone()).labels(), task.labels());
     for result in [predicted, saved] {
         assert!(matches!(result, Err(Error::Data(DataError::ClassCount { labels: 2, classes: 4 }))), "{result:?}");
     }
