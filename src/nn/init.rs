@@ -33,6 +33,16 @@ impl Init {
         Linear { weight: self.parameter([input, output], None), bias }
     }
 
+    /// A linear layer with weights and biases uniform within `1 / sqrt(input)`, as `torch.nn.Linear` initialises.
+    pub fn uniform_linear(&mut self, input: usize, output: usize) -> Linear {
+        let bound = 1.0 / (input.max(1) as f64).sqrt();
+        let mut values = |len| uniform(self.next(), len, bound);
+        let (weight, bias) = (values(input * output), values(output));
+        let weight = Tensor::from_data(TensorData::new(weight, [input, output]), &self.device);
+        let bias = Tensor::from_data(TensorData::new(bias, [output]), &self.device);
+        Linear { weight: Param::from_tensor(weight), bias: Some(Param::from_tensor(bias)) }
+    }
+
     /// A table of `entries` vectors; the row `padding_idx`, if any, is 0.
     pub fn embedding(&mut self, entries: usize, hidden: usize, padding_idx: Option<usize>) -> Embedding {
         Embedding::from_param(self.parameter([entries, hidden], padding_idx), padding_idx)
@@ -63,10 +73,20 @@ impl Init {
     }
 }
 
+/// Values uniform in `-bound..bound`.
+fn uniform(seed: u64, len: usize, bound: f64) -> Vec<f32> {
+    let mut rng = stream(&[seed]);
+    (0..len).map(|_| ((2.0 * unit(&mut rng) - 1.0) * bound) as f32).collect()
+}
+
+/// Uniform in 0..1, never either.
+fn unit(rng: &mut ChaCha8Rng) -> f64 {
+    ((rng.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+}
+
 /// Normal values with mean 0, by Box and Muller's method.
 fn normal(seed: u64, len: usize, deviation: f64) -> Vec<f32> {
     let mut rng = stream(&[seed]);
-    let unit = |rng: &mut ChaCha8Rng| ((rng.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
     let mut values = Vec::with_capacity(len + 1);
     while values.len() < len {
         let (radius, angle) = ((-2.0 * unit(&mut rng).ln()).sqrt(), std::f64::consts::TAU * unit(&mut rng));
