@@ -97,6 +97,7 @@ mod file;
 mod kernel;
 mod nearest;
 
+pub use burn;
 pub use device::{DeviceError, device};
 pub use error::Error;
 pub use model::Model;

@@ -47,8 +47,6 @@ class Classifier(nn.Module):
         self.pooling, self.pad = pooling, config.pad_token_id
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.head = nn.Linear(config.hidden_size, labels)
-        nn.init.normal_(self.head.weight, std=config.initializer_range)
-        nn.init.zeros_(self.head.bias)
 
     def features(self, rows):
         """One vector for each row of token ids: [batch, hidden]."""

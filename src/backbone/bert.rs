@@ -72,6 +72,7 @@ impl Backbone for Bert {
     fn check(&self, input: &TextInput) -> Result<(), InputError> {
         let [vocabulary, _] = self.embeddings.word_embeddings.weight.dims();
         let [types, _] = self.embeddings.token_type_embeddings.weight.dims();
+        InputError::check_shapes(input)?;
         InputError::check_length(&input.ids, self.max_length)?;
         InputError::check_ids("token", &input.ids, vocabulary)?;
         InputError::check_ids("segment", &input.type_ids, types)

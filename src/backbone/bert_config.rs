@@ -162,6 +162,9 @@ impl BertConfig {
         for (field, size) in sizes {
             ensure(size > 0, field, size, "a number above 0")?;
         }
+        // A damaged file must not ask for more memory than any machine has.
+        let fits = self.parameters().is_some_and(|count| count <= MOST_PARAMETERS);
+        ensure(fits, "hidden_size", self.hidden_size, "sizes of at most 100 billion parameters together")?;
         let divides = self.hidden_size.is_multiple_of(self.num_attention_heads);
         ensure(divides, "num_attention_heads", self.num_attention_heads, "a divisor of hidden_size")?;
         for (field, prob) in [
@@ -181,6 +184,15 @@ impl BertConfig {
         self.check_extra()
     }
 
+    /// The number of values of an encoder of these sizes, `None` where it overflows.
+    fn parameters(&self) -> Option<usize> {
+        let tables = self.vocab_size.checked_add(self.max_position_embeddings)?.checked_add(self.type_vocab_size)?;
+        let (hidden, inner) = (self.hidden_size, self.intermediate_size);
+        let layer = hidden.checked_add(1)?.checked_mul(hidden)?.checked_mul(4)?;
+        let layer = layer.checked_add(hidden.checked_add(1)?.checked_mul(inner)?.checked_mul(2)?)?;
+        tables.checked_mul(hidden)?.checked_add(layer.checked_mul(self.num_hidden_layers)?)
+    }
+
     /// Keys that change what is computed, with the one value that is computed here.
     fn check_extra(&self) -> Result<(), CheckpointError> {
         let only = [
@@ -196,6 +208,8 @@ impl BertConfig {
         Ok(())
     }
 }
+
+const MOST_PARAMETERS: usize = 100_000_000_000;
 
 fn ensure(holds: bool, field: &str, value: impl ToString, supported: &str) -> Result<(), CheckpointError> {
     match holds {

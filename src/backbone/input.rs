@@ -35,6 +35,16 @@ pub enum InputError {
         /// Entries of the table.
         entries: usize,
     },
+    /// Tensors of one input that do not go together.
+    #[error("{what} has shape {found:?}, the ids have {expected:?}; give one value for each id")]
+    ShapeMismatch {
+        /// `type_ids` or `mask`.
+        what: &'static str,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape of the ids.
+        expected: Vec<usize>,
+    },
     /// A class that the head does not have.
     #[error("class {class} is not one of the head's {classes}; make the head for as many classes as there are labels")]
     ClassOutOfRange {
@@ -54,6 +64,20 @@ pub enum InputError {
 }
 
 impl InputError {
+    /// Checks that segment ids and mask have the shape of the token ids.
+    ///
+    /// # Errors
+    /// [`InputError::ShapeMismatch`].
+    pub fn check_shapes(input: &TextInput) -> Result<(), InputError> {
+        let expected = input.ids.dims();
+        for (what, found) in [("type_ids", input.type_ids.dims()), ("mask", input.mask.dims())] {
+            if found != expected {
+                return Err(Self::ShapeMismatch { what, found: found.to_vec(), expected: expected.to_vec() });
+            }
+        }
+        Ok(())
+    }
+
     /// Checks `[batch, seq]` ids against the number of positions.
     ///
     /// # Errors

@@ -64,7 +64,9 @@ pub fn save_classifier<B: FromPretrained>(
         freeze: format!("{freeze:?}"),
     };
     write_model_folder(folder.as_ref(), |folder| {
-        write_model(folder, model, config, &classifier_config(task.labels(), pooling))?;
+        let mut extra = classifier_config(task.labels(), pooling);
+        extra.push(("classifier_dropout", json!(model.head.dropout())));
+        write_model(folder, model, config, &extra)?;
         write_tokenizer(folder, task.tokenizer(), task.max_length())?;
         if pooling != Pooling::Pooler {
             let path = folder.join("modeling_rekindle.py");

@@ -26,6 +26,11 @@ impl Classifier {
         self
     }
 
+    /// The probability of dropout before the linear map.
+    pub fn dropout(&self) -> f64 {
+        self.dropout.prob()
+    }
+
     /// The number of classes.
     pub fn num_labels(&self) -> usize {
         self.linear.weight.dims()[1]

@@ -25,7 +25,7 @@ pub fn attention(
 }
 
 /// [`attention`] over `[batch, seq, hidden]`, split into `heads`. `visible`, `[batch, keys]`, is true where a key may be
-/// looked at; everywhere if `None`.
+/// looked at; everywhere if `None`. `heads` divides `hidden`.
 pub fn multi_head_attention(
     query: Tensor<3>,
     key: Tensor<3>,
@@ -35,7 +35,12 @@ pub fn multi_head_attention(
     dropout: &Dropout,
 ) -> Tensor<3> {
     #[cfg(feature = "flex")]
-    if kernel::covers(&query) && kernel::covers(&key) && kernel::covers(&value) {
+    if heads > 0
+        && query.dims()[2].is_multiple_of(heads)
+        && kernel::covers(&query)
+        && kernel::covers(&key)
+        && kernel::covers(&value)
+    {
         let [batch, keys, _] = key.dims();
         let visible = visible.unwrap_or_else(|| Tensor::full([batch, keys], true, &query.device().inner()));
         return kernel::attention(query, key, value, visible, heads, dropout.draw());

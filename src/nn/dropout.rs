@@ -19,6 +19,11 @@ impl Dropout {
         Self { prob: prob.clamp(0.0, 0.999_999), training: Param::from_bool(true) }
     }
 
+    /// The probability.
+    pub fn prob(&self) -> f64 {
+        self.prob
+    }
+
     /// Any shape, unchanged.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
         match self.draw() {

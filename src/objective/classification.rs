@@ -1,6 +1,7 @@
 use super::{Batch, Draws, Objective};
 use crate::backbone::TextInput;
 use crate::data::{DataError, Labels, PaddedRows, TextExample, TextTokenizer, TokenRow, pad_rows};
+use crate::random::mix;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// A tokenised text and its class.
@@ -86,9 +87,20 @@ impl Objective for TextClassification {
         example.row.len()
     }
 
+    fn fingerprint(&self, example: &LabelledRow) -> u64 {
+        let label = example.label.map_or(u64::MAX, |label| label as u64);
+        mix(&[hash_row(&example.row), label])
+    }
+
     fn repeats(&self) -> bool {
         true
     }
+}
+
+/// A hash of a row's token and segment ids.
+pub(crate) fn hash_row(row: &TokenRow) -> u64 {
+    let ids: Vec<u64> = row.ids.iter().chain(&row.type_ids).map(|id| u64::from(*id)).collect();
+    mix(&ids)
 }
 
 /// Padded rows as tensors `[batch, seq]` on `device`: what an [`Objective`] of texts feeds in.

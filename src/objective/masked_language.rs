@@ -1,7 +1,8 @@
-use super::{Batch, Draws, Objective, text_input};
+use super::{Batch, Draws, Objective, hash_row, text_input};
 use crate::backbone::TextInput;
 use crate::data::{DataError, TextTokenizer, TokenRow, pad_rows};
 use crate::head::MaskedTargets;
+use crate::random::mix;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::{Rng, RngExt, rngs::ChaCha8Rng};
 use serde::{Deserialize, Serialize};
@@ -124,5 +125,10 @@ impl Objective for MaskedLanguage {
 
     fn length(&self, example: &TokenRow) -> usize {
         example.len()
+    }
+
+    fn fingerprint(&self, example: &TokenRow) -> u64 {
+        let Masking { probability, whole_word } = self.masking;
+        mix(&[hash_row(example), probability.to_bits(), u64::from(whole_word)])
     }
 }

@@ -4,6 +4,7 @@
 mod classification;
 mod masked_language;
 
+pub(crate) use classification::hash_row;
 pub use classification::{LabelledRow, TextClassification, text_input};
 pub use masked_language::{MaskedLanguage, Masking};
 
@@ -37,6 +38,12 @@ pub trait Objective: Send + Sync {
     /// The length of an example in tokens, by which batches of similar length are made.
     fn length(&self, _example: &Self::Example) -> usize {
         1
+    }
+
+    /// A number that changes when an example does, or how this objective uses it. A run resumes only on data with the
+    /// fingerprints that it began with; the default knows the length alone.
+    fn fingerprint(&self, example: &Self::Example) -> u64 {
+        self.length(example) as u64
     }
 
     /// Whether an example makes the same input every time, so that what frozen stages make of it may be kept.

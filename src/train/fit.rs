@@ -54,6 +54,9 @@ where
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
     config.check(H::COUPLED)?;
+    if data.validation.is_empty() && config.patience.is_some() {
+        return Err(TrainError::NoData { set: "validation" }.into());
+    }
     if data.train.is_empty() {
         return Err(TrainError::NoData { set: "training" }.into());
     }
@@ -61,11 +64,11 @@ where
     let inventory = Inventory::of(model)?;
     let plan = TrainPlan::new(&inventory, policy, &config.rates, Progress::default())?;
     let steps_an_epoch = data.train.len().div_ceil(config.batch_size).div_ceil(config.accumulation);
-    let steps = config.max_steps.unwrap_or(config.epochs * steps_an_epoch);
+    let steps = config.max_steps.unwrap_or(config.epochs.saturating_mul(steps_an_epoch));
     let epochs = steps.div_ceil(steps_an_epoch);
-    let lengths = |examples: &[O::Example]| examples.iter().map(|example| objective.length(example)).collect();
-    let (train_lengths, validation_lengths): (Vec<usize>, Vec<usize>) = (lengths(data.train), lengths(data.validation));
-    let identity = Identity::of(config, policy, [&train_lengths, &validation_lengths], &inventory);
+    let lengths: Vec<usize> = data.train.iter().map(|example| objective.length(example)).collect();
+    let prints = |examples: &[O::Example]| examples.iter().map(|example| objective.fingerprint(example)).collect();
+    let identity = Identity::of(config, policy, [prints(data.train), prints(data.validation)], &inventory);
 
     let mut run = Run {
         device: plain_device(model).autodiff(),
@@ -95,7 +98,7 @@ where
     };
     run.go_on()?;
     run.tell(&Event::Start { steps, epochs, examples: run.data.train.len() })?;
-    let done = run.train(policy, &train_lengths, epochs);
+    let done = run.train(policy, &lengths, epochs);
     run.keep_on_error(done)?;
     run.finish()
 }
@@ -159,6 +162,7 @@ where
         *self.model = model;
         (self.best, self.optimizer, self.trained, self.report) = (best, optimizer, state.trained, state.report);
         self.seconds_before = self.report.seconds;
+        self.stop_without_improvement();
         // The run that was interrupted may have seen a better one after its checkpoint; it will come again.
         let path = folder.join("best.safetensors");
         match &self.best {
@@ -269,12 +273,16 @@ where
             self.save("best.safetensors")?;
         }
         self.save("last.safetensors")?;
+        self.stop_without_improvement();
+        Ok(())
+    }
+
+    fn stop_without_improvement(&mut self) {
         let unfinished = self.stop.is_none() && self.report.steps < self.steps;
         let since = self.report.evaluations.iter().rev().take_while(|e| Some(**e) != self.report.best).count();
         if unfinished && self.config.patience.is_some_and(|patience| since >= patience) {
             self.stop = Some(StopReason::NoImprovement);
         }
-        Ok(())
     }
 
     fn finish(mut self) -> Result<Report, Error> {

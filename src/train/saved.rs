@@ -25,12 +25,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    pub(super) fn of(
-        config: &Fit,
-        policy: &dyn FreezePolicy,
-        lengths: [&Vec<usize>; 2],
-        inventory: &Inventory,
-    ) -> Self {
+    pub(super) fn of(config: &Fit, policy: &dyn FreezePolicy, examples: [Vec<u64>; 2], inventory: &Inventory) -> Self {
         let hash = |value: &dyn Debug| blake3::hash(format!("{value:?}").as_bytes()).to_hex().to_string();
         let entries = inventory.entries.iter().map(|entry| (&entry.path, &entry.shape, entry.kind));
         // Where and how often a run saves does not change what it computes.
@@ -38,7 +33,7 @@ impl Identity {
         Self {
             configuration: format!("{config:?}"),
             policy: format!("{policy:?}"),
-            data: hash(&lengths),
+            data: hash(&examples),
             model: hash(&entries.collect::<Vec<_>>()),
         }
     }

@@ -35,7 +35,7 @@ impl Observer for StopOnSignal {
     fn on(&mut self, event: &Event<'_>) -> Control {
         match event {
             Event::End { report } if self.is_asked() => {
-                eprintln!("stopped by a signal after step {}; what was reached is saved", report.steps);
+                eprintln!("stopped by a signal after step {}", report.steps);
                 Control::Continue
             }
             _ if self.is_asked() => Control::Stop,

@@ -98,6 +98,17 @@ fn stopped_at_any_step_it_ends_with_the_same_bits() {
 }
 
 #[test]
+fn an_early_stopped_run_stays_stopped() {
+    let folder = temporary();
+    let config = Fit { patience: Some(1), eval_every: Some(1), epochs: 30, ..config(folder.path()) };
+    let config = Fit { rates: rekindle::params::Rates::new(1e-12), ..config };
+    let first = run(&mut fresh(), &Freeze::Nothing, &config, &mut Watch::default()).unwrap();
+    let again = run(&mut fresh(), &Freeze::Nothing, &Fit { resume: true, ..config }, &mut Watch::default()).unwrap();
+    assert_eq!((first.stop, again.stop), (StopReason::NoImprovement, StopReason::NoImprovement));
+    same(&again, &first);
+}
+
+#[test]
 fn what_never_trains_is_stored_once_and_old_checkpoints_go() {
     let folder = temporary();
     run(&mut fresh(), &Freeze::Backbone, &config(folder.path()), &mut Watch::default()).unwrap();
@@ -175,6 +186,11 @@ fn another_run_does_not_go_on_from_these_checkpoints() {
     }
     let rows = rows(56);
     let data = Data { train: &rows[..38], validation: &rows[40..] };
+    let error = run_error(fit(&mut fresh(), &task(), data, &Freeze::Nothing, &again, &mut []));
+    assert!(matches!(&error, RunError::OtherRun { what: "data set", .. }), "{error}");
+    let mut changed = rows.clone();
+    changed[3].label = changed[3].label.map(|label| (label + 1) % 4);
+    let data = Data { train: &changed[..40], validation: &changed[40..] };
     let error = run_error(fit(&mut fresh(), &task(), data, &Freeze::Nothing, &again, &mut []));
     assert!(matches!(&error, RunError::OtherRun { what: "data set", .. }), "{error}");
     let error = other(&mut fresh(), &Freeze::Nothing, &config(folder.path()));
