@@ -22,6 +22,7 @@ use rekindle::objective::{LabelledRow, TextClassification};
 use rekindle::optim::{Schedule, Warmup};
 use rekindle::params::{Freeze, Inventory, Progress, Rates, Selector, TrainPlan};
 use rekindle::predict::Predictor;
+use rekindle::random::permutation;
 use rekindle::train::{Data, Fit, Monitor, Observer, ProgressLine, Report, SaveEvery, StopOnSignal, evaluate, fit};
 use serde_json::json;
 use std::error::Error;
@@ -70,7 +71,7 @@ struct Args {
     /// Training texts a label [default: all; 8 for the comparison].
     #[arg(long)]
     per_label: Option<usize>,
-    /// Uses the first so many texts of each file.
+    /// Uses so many texts of each file, drawn by the seed.
     #[arg(long)]
     limit: Option<usize>,
     /// flex, ndarray, wgpu or cuda.
@@ -160,6 +161,14 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// At most `limit` rows drawn by the seed, in the order of the file.
+fn draw(rows: Vec<TextExample>, limit: Option<usize>, seed: u64) -> Vec<TextExample> {
+    let mut chosen = permutation(rows.len(), &[seed]);
+    chosen.truncate(limit.unwrap_or(usize::MAX));
+    chosen.sort_unstable();
+    chosen.into_iter().map(|index| rows[index].clone()).collect()
+}
+
 /// Reads the three files and says what was cut.
 fn read(
     args: &Args,
@@ -167,12 +176,11 @@ fn read(
     config: &BertConfig,
 ) -> Result<(TextClassification, Texts), Box<dyn Error>> {
     let file = |name: &str| -> Result<Vec<TextExample>, rekindle::data::DataError> {
-        let mut rows = read_text(args.data.join(format!("{name}.jsonl")), &Columns::default())?;
-        rows.truncate(args.limit.unwrap_or(usize::MAX));
-        Ok(rows)
+        read_text(args.data.join(format!("{name}.jsonl")), &Columns::default())
     };
     let (train, validation, test) = (file("train")?, file("validation")?, file("test")?);
     let labels = Labels::from_examples(&train)?;
+    let [train, validation, test] = [train, validation, test].map(|rows| draw(rows, args.limit, args.seed));
     let max_length = args.max_length.min(config.max_position_embeddings);
     let task = TextClassification::new(checkpoint.tokenizer()?, labels, max_length)?;
     let (_, cut) = task.encode(&train)?;

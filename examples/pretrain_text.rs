@@ -18,7 +18,7 @@ use rekindle::model::Model;
 use rekindle::objective::{MaskedLanguage, Masking};
 use rekindle::optim::{Schedule, Warmup};
 use rekindle::params::{Freeze, Inventory, Progress, Rates, TrainPlan};
-use rekindle::train::{Data, Fit, ProgressLine, fit};
+use rekindle::train::{Data, Fit, ProgressLine, SaveEvery, StopOnSignal, fit};
 use serde_json::json;
 use std::error::Error;
 use std::path::PathBuf;
@@ -78,6 +78,9 @@ struct Args {
     /// flex, ndarray, wgpu or cuda.
     #[arg(long, default_value = "flex")]
     device: String,
+    /// Keeps history and checkpoints in this folder, and goes on from them.
+    #[arg(long)]
+    run: Option<PathBuf>,
     /// Where the checkpoint goes.
     #[arg(long, default_value = "runs/pretrain_text")]
     out: PathBuf,
@@ -128,6 +131,9 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 
     let max_length = args.max_length.min(config.max_position_embeddings);
     let encodings = tokenizer.encode(&lines, max_length)?;
+    if !(0.0..=0.5).contains(&args.validation_share) {
+        return Err(format!("--validation-share is {}; give 0 to 0.5", args.validation_share).into());
+    }
     let (train, validation) = hold_out(encodings.rows, args.validation_share);
     println!(
         "{} lines to train on, {} to measure on, {} cut to {max_length} tokens, {} tokens in the vocabulary",
@@ -144,15 +150,17 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         rates: Rates::new(args.lr),
         schedule: Schedule::Linear { warmup: Warmup::Ratio(0.05) },
         seed: args.seed,
-        folder: Some(format!("{}.run", args.out.display()).into()),
+        folder: args.run.clone(),
+        save_every: args.run.as_ref().map(|_| SaveEvery::Minutes(1.0)),
+        resume: args.run.is_some(),
         ..Fit::default()
     };
     let plan = TrainPlan::new(&Inventory::of(&model)?, &Freeze::Nothing, &fit_config.rates, Progress::default())?;
     println!("{plan}");
 
-    let mut progress = ProgressLine::new();
+    let (mut progress, mut stop) = (ProgressLine::new(), StopOnSignal::new()?);
     let data = Data { train: &train, validation: &validation };
-    let report = fit(&mut model, &objective, data, &Freeze::Nothing, &fit_config, &mut [&mut progress])?;
+    let report = fit(&mut model, &objective, data, &Freeze::Nothing, &fit_config, &mut [&mut progress, &mut stop])?;
     if let Some(best) = report.best {
         let (loss, accuracy) = (best.summary.loss, best.summary.accuracy.unwrap_or(0.0));
         println!("held-out masked tokens: perplexity {:.1}, accuracy {accuracy:.3}", perplexity(loss));

@@ -7,17 +7,14 @@ use std::path::{Path, PathBuf};
 
 /// Writes `history.jsonl`: a line for every step and every validation.
 #[derive(Debug)]
-pub struct History {
+pub(super) struct History {
     path: PathBuf,
     file: File,
 }
 
 impl History {
     /// Starts the file anew, making the folder if need be.
-    ///
-    /// # Errors
-    /// [`TrainError::History`] names the path.
-    pub fn create(folder: &Path) -> Result<Self, TrainError> {
+    pub(super) fn create(folder: &Path) -> Result<Self, TrainError> {
         let path = folder.join("history.jsonl");
         let file = std::fs::create_dir_all(folder).and_then(|()| File::create(&path));
         match file {

@@ -21,7 +21,7 @@ pub use evaluate::evaluate;
 pub(crate) use evaluate::plain_device;
 pub use event::{Control, Event, Observer, StepInfo};
 pub use fit::{Data, fit};
-pub use history::History;
+use history::History;
 pub use progress::ProgressLine;
 pub use report::{Evaluation, Report, StopReason};
 pub use run_error::RunError;
