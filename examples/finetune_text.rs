@@ -60,6 +60,9 @@ struct Args {
     /// Longest text in tokens.
     #[arg(long, default_value_t = 128)]
     max_length: usize,
+    /// Draws batches without regard to length; slower, for there is more padding.
+    #[arg(long)]
+    no_bucket: bool,
     /// cls, mean or pooler.
     #[arg(long, default_value_t = Pooling::Mean)]
     pooling: Pooling,
@@ -299,6 +302,7 @@ impl Job<'_> {
             rates: self.rates(lr),
             schedule: Schedule::Linear { warmup: Warmup::Ratio(0.1) },
             seed,
+            bucket: !self.args.no_bucket,
             monitor: Monitor::Accuracy,
             folder: self.args.run.clone().filter(|_| show),
             save_every: self.args.run.as_ref().filter(|_| show).map(|_| SaveEvery::Minutes(1.0)),

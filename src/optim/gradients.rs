@@ -1,8 +1,10 @@
 //! Sums and norms over the gradients of a whole model.
 
+use crate::params::list;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
+use std::collections::HashMap;
 
 /// The L2 norm of each parameter's gradient, by path, in the model's order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,14 +16,15 @@ pub struct GradientNorms {
 impl GradientNorms {
     /// Reads the norms of all gradients in one transfer from the device.
     pub fn of<M: Module>(model: &M, gradients: &GradientsParams) -> Self {
-        let mut squares = Squares { gradients, path: vec![], paths: vec![], sums: vec![] };
+        let mut squares = Squares { gradients, ids: vec![], sums: vec![] };
         model.visit(&mut squares);
         if squares.sums.is_empty() {
             return Self::default();
         }
         let sums = Tensor::cat(squares.sums, 0).into_data();
-        let norms = sums.iter::<f64>().map(f64::sqrt);
-        Self { by_path: squares.paths.into_iter().zip(norms).collect() }
+        let norms: HashMap<u64, f64> = squares.ids.into_iter().zip(sums.iter::<f64>().map(f64::sqrt)).collect();
+        let by_path = list(model).into_iter().filter_map(|entry| Some((entry.path, *norms.get(&entry.id)?)));
+        Self { by_path: by_path.collect() }
     }
 
     /// The norm over all parameters together.
@@ -50,25 +53,14 @@ fn square_sum<const D: usize>(gradient: Tensor<D>) -> Tensor<1> {
 
 struct Squares<'a> {
     gradients: &'a GradientsParams,
-    path: Vec<String>,
-    paths: Vec<String>,
+    ids: Vec<u64>,
     sums: Vec<Tensor<1>>,
 }
 
 impl ModuleVisitor for Squares<'_> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        if crate::params::is_container(container) {
-            self.path.push(name.into());
-        }
-    }
-    fn exit_module(&mut self, _: &str, container: &str) {
-        if crate::params::is_container(container) {
-            self.path.pop();
-        }
-    }
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            self.paths.push(self.path.join("."));
+            self.ids.push(param.id.val());
             self.sums.push(square_sum(gradient));
         }
     }
