@@ -1,6 +1,7 @@
 use super::cache::Cache;
 use super::evaluate::{evaluate_from, plain_device};
 use super::lock::Lock;
+use super::planning::Planning;
 use super::saved::{self, Identity, Restored, Snapshot};
 use super::{
     Control, Evaluation, Event, Fit, History, Keep, Observer, Report, RunError, SaveEvery, StopReason, TrainError,
@@ -13,10 +14,9 @@ use crate::head::TaskHead;
 use crate::model::Model;
 use crate::objective::Objective;
 use crate::optim::Optimizer;
-use crate::params::{FreezePolicy, Inventory, Progress, TrainPlan, apply_plan};
-use burn::module::Module;
+use crate::params::{Freeze, FreezePolicy, Inventory, Progress, TrainPlan};
 use burn::tensor::Device;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 /// The examples of a run.
@@ -54,7 +54,7 @@ where
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
     config.check(H::COUPLED)?;
-    if data.validation.is_empty() && config.patience.is_some() {
+    if data.validation.is_empty() && (config.patience.is_some() || policy.needs_validation()) {
         return Err(TrainError::NoData { set: "validation" }.into());
     }
     if data.train.is_empty() {
@@ -62,7 +62,9 @@ where
     }
     let lock = config.folder.as_deref().map(Lock::take).transpose().map_err(TrainError::from)?;
     let inventory = Inventory::of(model)?;
-    let plan = TrainPlan::new(&inventory, policy, &config.rates, Progress::default())?;
+    // Refused before anything is written; a plan that needs gradients is made when they are measured.
+    let first: &dyn FreezePolicy = if policy.needs_gradients() { &Freeze::Nothing } else { policy };
+    let plan = TrainPlan::new(&inventory, first, &config.rates, Progress::default())?;
     let steps_an_epoch = data.train.len().div_ceil(config.batch_size).div_ceil(config.accumulation);
     let steps = config.max_steps.unwrap_or(config.epochs.saturating_mul(steps_an_epoch));
     let epochs = steps.div_ceil(steps_an_epoch);
@@ -80,8 +82,10 @@ where
         observers,
         history: None,
         inventory,
+        policy,
         plan,
         planned: false,
+        planning: Planning::default(),
         trained: BTreeSet::new(),
         identity,
         steps,
@@ -98,7 +102,7 @@ where
     };
     run.go_on()?;
     run.tell(&Event::Start { steps, epochs, examples: run.data.train.len() })?;
-    let done = run.train(policy, &lengths, epochs);
+    let done = run.train(&lengths, epochs);
     run.keep_on_error(done)?;
     run.finish()
 }
@@ -111,16 +115,18 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     pub(super) observers: &'a mut [&'o mut dyn Observer],
     history: Option<History>,
     pub(super) inventory: Inventory,
+    pub(super) policy: &'a dyn FreezePolicy,
     pub(super) plan: TrainPlan,
     /// Whether `plan` has been applied.
-    planned: bool,
+    pub(super) planned: bool,
+    pub(super) planning: Planning,
     /// Paths of what has trained so far, and of buffers.
-    trained: BTreeSet<String>,
+    pub(super) trained: BTreeSet<String>,
     identity: Identity,
     pub(super) device: Device,
     pub(super) optimizer: Optimizer,
     pub(super) steps: usize,
-    steps_an_epoch: usize,
+    pub(super) steps_an_epoch: usize,
     pub(super) train_cache: Option<Cache<B::State>>,
     pub(super) validation_cache: Option<Cache<B::State>>,
     best: Option<(f64, Model<B, H>)>,
@@ -161,6 +167,7 @@ where
         self.history = Some(History::reopen(folder, &state.report)?);
         *self.model = model;
         (self.best, self.optimizer, self.trained, self.report) = (best, optimizer, state.trained, state.report);
+        self.planning = state.planning;
         self.seconds_before = self.report.seconds;
         self.stop_without_improvement();
         // The run that was interrupted may have seen a better one after its checkpoint; it will come again.
@@ -175,22 +182,23 @@ where
         self.tell(&Event::Resumed { step: self.report.steps })
     }
 
-    fn train(&mut self, policy: &dyn FreezePolicy, lengths: &[usize], epochs: usize) -> Result<(), Error> {
+    fn train(&mut self, lengths: &[usize], epochs: usize) -> Result<(), Error> {
         let Fit { batch_size, accumulation, seed, bucket, eval_every, .. } = *self.config;
         let order = BatchOrder { batch_size, seed, shuffle: true, bucket };
         let mut epoch = self.report.steps / self.steps_an_epoch;
         while epoch < epochs && self.stop.is_none() && self.report.steps < self.steps {
-            self.plan(policy, epoch)?;
             let batches = order.batches(lengths, epoch as u64);
             let done = self.report.steps - epoch * self.steps_an_epoch;
             for (index, micro_batches) in batches.chunks(accumulation).enumerate().skip(done) {
+                self.replan(epoch, &batches)?;
                 self.step(micro_batches, epoch)?;
                 let epoch_ends = index + 1 == self.steps_an_epoch;
                 if eval_every.map_or(epoch_ends, |every| self.report.steps.is_multiple_of(every)) {
                     self.validate(epoch)?;
                 }
                 let ends = self.stop.is_some() || self.report.steps == self.steps;
-                self.checkpoint(ends)?;
+                let signalled = self.take_signals();
+                self.checkpoint(ends || signalled)?;
                 if ends {
                     break;
                 }
@@ -203,36 +211,14 @@ where
         }
     }
 
-    /// Decides what trains in this epoch and, where that changed, applies it.
-    fn plan(&mut self, policy: &dyn FreezePolicy, epoch: usize) -> Result<(), Error> {
-        // The step at which the epoch began, also where a run goes on in its middle.
-        let at = Progress { epoch, step: epoch * self.steps_an_epoch };
-        let plan = TrainPlan::new(&self.inventory, policy, &self.config.rates, at)?;
-        if self.planned && plan == self.plan {
-            return Ok(());
-        }
-        let stale = !self.planned || plan.plain != self.plan.plain;
-        (self.plan, self.planned) = (plan, true);
-        *self.model = apply_plan(&self.plan, &self.inventory, self.model.valid());
-        let entries = &self.inventory.entries;
-        let trains = |index: usize| self.plan.rows.iter().any(|row| row.entry == index);
-        let ids: HashSet<u64> = self.plan.rows.iter().map(|row| entries[row.entry].id).collect();
-        self.optimizer.retain(|id| ids.contains(&id));
-        let touched = (0..entries.len()).filter(|index| trains(*index) || entries[*index].is_buffer());
-        self.trained.extend(touched.map(|index| entries[index].path.clone()));
-        let plan = self.plan.clone();
-        self.tell(&Event::Plan { plan: &plan, epoch })?;
-        if stale { self.fill_caches() } else { Ok(()) }
-    }
-
-    /// Saves everything that the next step depends on, where it is time to; always when the run `ends`.
-    fn checkpoint(&mut self, ends: bool) -> Result<(), Error> {
+    /// Saves everything that the next step depends on, where it is time to; always when it is `needed`.
+    pub(super) fn checkpoint(&mut self, needed: bool) -> Result<(), Error> {
         let Fit { save_every, keep_checkpoints, .. } = *self.config;
         let Some(folder) = self.config.folder.as_deref() else { return Ok(()) };
         let due = match save_every {
             None => self.stop == Some(StopReason::Observer),
-            Some(SaveEvery::Steps(steps)) => ends || self.report.steps.is_multiple_of(steps),
-            Some(SaveEvery::Minutes(minutes)) => ends || self.saved_at.elapsed().as_secs_f64() >= 60.0 * minutes,
+            Some(SaveEvery::Steps(steps)) => needed || self.report.steps.is_multiple_of(steps),
+            Some(SaveEvery::Minutes(minutes)) => needed || self.saved_at.elapsed().as_secs_f64() >= 60.0 * minutes,
         };
         if !due {
             return Ok(());
@@ -244,6 +230,7 @@ where
             optimizer: &self.optimizer,
             identity: &self.identity,
             trained: &self.trained,
+            planning: &self.planning,
             report: &self.report,
         };
         let path = saved::save(folder, &snapshot, keep_checkpoints)?;

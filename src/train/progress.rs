@@ -58,6 +58,9 @@ impl Observer for ProgressLine {
     fn on(&mut self, event: &Event<'_>) -> Control {
         match event {
             Event::Caching { done, all } => self.caching(*done, *all),
+            Event::Plan { change, step, .. } if !change.is_empty() => {
+                self.line(format!("plan after step {step}: {change}"));
+            }
             Event::Step(info) => {
                 let before = self.smoothed_loss.unwrap_or(info.loss);
                 self.smoothed_loss = Some(0.9 * before + 0.1 * info.loss);

@@ -4,6 +4,7 @@
 //! `moments.safetensors` (the optimizer's), `state.json` and `checksums.json`. What has never trained stands once, in
 //! `base-<hash>.safetensors` beside them, so that a checkpoint costs what trains.
 
+use super::planning::Planning;
 use super::{Fit, Report, RunError};
 use crate::checkpoint::{CheckpointError, load_selected, save_tensors, selected, write_file, write_folder};
 use crate::error::Error;
@@ -61,6 +62,8 @@ pub(super) struct State {
     pub(super) best_merit: Option<f64>,
     /// Updates that each parameter's moments have seen.
     moment_steps: BTreeMap<String, i32>,
+    #[serde(default)]
+    pub(super) planning: Planning,
     pub(super) report: Report,
 }
 
@@ -79,6 +82,7 @@ pub(super) struct Snapshot<'a, M> {
     pub(super) optimizer: &'a Optimizer,
     pub(super) identity: &'a Identity,
     pub(super) trained: &'a BTreeSet<String>,
+    pub(super) planning: &'a Planning,
     pub(super) report: &'a Report,
 }
 
@@ -97,6 +101,7 @@ pub(super) fn save<M: Module>(folder: &Path, snapshot: &Snapshot<'_, M>, keep: u
         trained: snapshot.trained.clone(),
         best_merit: snapshot.best.map(|(merit, _)| *merit),
         moment_steps: moments.iter().map(|moments| (moments.path.clone(), moments.steps)).collect(),
+        planning: snapshot.planning.clone(),
         report: snapshot.report.clone(),
     };
     write_folder::<Error>(&dir, |dir| {
