@@ -127,7 +127,8 @@ fn unknown(text: &str, name: &str, value: Option<&str>) -> String {
         (Some(form), None) => format!("a number or a selector is missing; write it as `{form}`"),
         (Some(form), Some(_)) => format!("nothing may follow; write it as `{form}`"),
         (None, _) => {
-            format!("the nearest is `{}`; there are {}", nearest(name, FORMS).unwrap_or_default(), FORMS.join(", "))
+            let names = FORMS.map(|form| form.split(':').next().unwrap_or(form));
+            format!("the nearest is `{}`; there are {}", nearest(name, names).unwrap_or_default(), FORMS.join(", "))
         }
     }
 }
@@ -187,7 +188,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_text_is_said() {
         for (text, part) in [
-            ("grdual:2", "the nearest is `gradual:EPOCHS`"),
+            ("grdual:2", "the nearest is `gradual`"),
             ("bottom", "write it as `bottom:STAGES`"),
             ("bottom:two", "`two` is not a number"),
             ("bottom:-1", "`-1` is not a number"),

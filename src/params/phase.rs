@@ -32,7 +32,7 @@ impl Span {
     /// What is left to see of `at` after this span, counted from its end.
     fn rest(self, at: Progress<'_>) -> Progress<'_> {
         match self {
-            Self::Epochs(epochs) => at.shifted(epochs, epochs * at.steps_per_epoch),
+            Self::Epochs(epochs) => at.since_epoch(epochs),
             Self::Steps(steps) => at.since(steps),
         }
     }

@@ -12,6 +12,8 @@ pub struct Progress<'a> {
     pub steps: usize,
     /// Optimizer steps of an epoch.
     pub steps_per_epoch: usize,
+    /// Optimizer steps before epoch 0 begins: 0 in a run, more where progress is counted from the middle of an epoch.
+    pub lead: usize,
     /// The monitored figures of all validations so far, in order.
     pub merits: &'a [Merit],
     /// For each signal so far, in order, the steps that were finished when it came.
@@ -33,15 +35,26 @@ impl Progress<'_> {
     /// This moment as it looks from an earlier one, `step` optimizer steps into the run: epochs are counted from the
     /// first whole one after it, steps, validations and signals from it.
     pub fn since(self, step: usize) -> Self {
-        let epoch = step.checked_div(self.steps_per_epoch).map_or(0, |_| step.div_ceil(self.steps_per_epoch));
-        self.shifted(epoch, step)
+        let epoch = match step.saturating_sub(self.lead) {
+            // Also where the length of an epoch is not known.
+            0 => 0,
+            past => past.div_ceil(self.steps_per_epoch.max(1)),
+        };
+        let begins = self.lead + epoch * self.steps_per_epoch;
+        self.shifted(epoch, step, begins.saturating_sub(step))
     }
 
-    pub(super) fn shifted(self, epoch: usize, step: usize) -> Self {
+    /// This moment as it looks from the end of so many epochs.
+    pub(super) fn since_epoch(self, epoch: usize) -> Self {
+        self.shifted(epoch, self.lead + epoch * self.steps_per_epoch, 0)
+    }
+
+    fn shifted(self, epoch: usize, step: usize, lead: usize) -> Self {
         Self {
             epoch: self.epoch.saturating_sub(epoch),
             step: self.step.saturating_sub(step),
             steps: self.steps.saturating_sub(step),
+            lead,
             merits: &self.merits[self.merits.partition_point(|merit| merit.step <= step)..],
             signals: &self.signals[self.signals.partition_point(|signal| *signal <= step)..],
             ..self

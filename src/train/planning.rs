@@ -104,6 +104,7 @@ where
             step: self.report.steps,
             steps: self.steps,
             steps_per_epoch: self.steps_an_epoch,
+            lead: 0,
             merits,
             signals: &self.planning.signals,
             gradients: self.planning.gradients.as_ref(),
