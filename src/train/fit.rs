@@ -163,6 +163,8 @@ where
             return Ok(());
         };
         self.history = Some(History::reopen(folder, &state.report)?);
+        // The run may have been killed between its last checkpoint and the removal of an older one.
+        saved::prune(folder, self.config.keep_checkpoints)?;
         *self.model = model;
         (self.best, self.optimizer, self.trained, self.report) = (best, optimizer, state.trained, state.report);
         self.seconds_before = self.report.seconds;

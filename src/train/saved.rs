@@ -123,12 +123,16 @@ pub(super) fn save<M: Module>(
         sums.insert(STATE.into(), write_json(&dir.join(STATE), &state)?);
         write_json(&dir.join(CHECKSUMS), &sums).map(drop)
     })?;
-    let all = list(folder)?;
-    for old in all.iter().rev().skip(keep.max(1)) {
-        std::fs::remove_dir_all(old).map_err(|source| RunError::Io { path: old.clone(), source }).map_err(run)?;
-    }
-    remove_old_bases(folder)?;
+    prune(folder, keep)?;
     Ok(dir)
+}
+
+/// Removes all checkpoints but the newest `keep`, and what only they read.
+pub(super) fn prune(folder: &Path, keep: usize) -> Result<(), Error> {
+    for old in list(folder)?.iter().rev().skip(keep.max(1)) {
+        std::fs::remove_dir_all(old).map_err(|source| run(RunError::Io { path: old.clone(), source }))?;
+    }
+    remove_old_bases(folder)
 }
 
 /// Removes what a killed run was writing when it ended. Only the one that writes into the folder may.
