@@ -169,15 +169,6 @@ where
         (self.best, self.optimizer, self.trained, self.report) = (best, optimizer, state.trained, state.report);
         self.seconds_before = self.report.seconds;
         self.stop_without_improvement();
-        // The run that was interrupted may have seen a better one after its checkpoint; it will come again.
-        let path = folder.join("best.safetensors");
-        match &self.best {
-            Some((_, best)) => save_weights(best, &path)?,
-            None if path.exists() => {
-                std::fs::remove_file(&path).map_err(|source| TrainError::from(RunError::Io { path, source }))?
-            }
-            None => {}
-        }
         self.tell(&Event::Resumed { step: self.report.steps })
     }
 
@@ -282,9 +273,14 @@ where
         if self.best.as_ref().is_none_or(|(best, _)| merit > *best) {
             self.best = Some((merit, self.model.clone()));
             self.report.best = Some(evaluation);
-            self.save("best.safetensors")?;
+            if self.config.save_every.is_none() {
+                self.save("best.safetensors")?;
+            }
         }
-        self.save("last.safetensors")?;
+        // With checkpoints, which hold both, the run writes them at its end.
+        if self.config.save_every.is_none() {
+            self.save("last.safetensors")?;
+        }
         self.stop_without_improvement();
         Ok(())
     }
@@ -299,6 +295,11 @@ where
 
     fn finish(mut self) -> Result<Report, Error> {
         self.save("last.safetensors")?;
+        // What a validation did not write, or one of an interrupted run wrote that will have come again.
+        let Fit { folder, save_every, resume, .. } = self.config;
+        if let (Some(folder), Some((_, best)), true) = (folder, &self.best, save_every.is_some() || *resume) {
+            save_weights(best, &folder.join("best.safetensors"))?;
+        }
         if let (Keep::Best, Some((_, best))) = (self.config.keep, self.best.take()) {
             *self.model = best;
         }

@@ -22,6 +22,7 @@ pub(crate) use evaluate::plain_device;
 pub use event::{Control, Event, Observer, StepInfo};
 pub use fit::{Data, fit};
 use history::History;
+pub(crate) use lock::is_run;
 pub use progress::ProgressLine;
 pub use report::{Evaluation, Report, StopReason};
 pub use run_error::RunError;
