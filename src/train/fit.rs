@@ -3,7 +3,7 @@ use super::evaluate::{evaluate_from, plain_device};
 use super::lock::Lock;
 use super::saved::{self, Identity, Restored, Snapshot};
 use super::{
-    Control, Evaluation, Event, Fit, History, Keep, Observer, Report, RunError, SaveEvery, StopReason, TrainError,
+    Evaluation, Event, Fit, History, Keep, Observer, Observers, Report, RunError, SaveEvery, StopReason, TrainError,
 };
 use crate::backbone::Backbone;
 use crate::checkpoint::save_weights;
@@ -77,7 +77,7 @@ where
         objective,
         data,
         config,
-        observers,
+        observers: Observers::new(observers),
         history: None,
         inventory,
         plan,
@@ -97,11 +97,8 @@ where
         saved_at: Instant::now(),
         _lock: lock,
     };
-    run.go_on()?;
-    run.tell(&Event::Start { steps, epochs, examples: run.data.train.len() })?;
-    let done = run.train(policy, &lengths, epochs);
-    run.keep_on_error(done)?;
-    run.finish()
+    let done = run.go_on().and_then(|()| run.train(policy, &lengths, epochs)).and_then(|()| run.finish());
+    run.tell_failure(done)
 }
 
 pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
@@ -109,7 +106,7 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     pub(super) objective: &'a O,
     pub(super) data: Data<'a, O::Example>,
     pub(super) config: &'a Fit,
-    pub(super) observers: &'a mut [&'o mut dyn Observer],
+    observers: Observers<'a, 'o>,
     history: Option<History>,
     pub(super) inventory: Inventory,
     pub(super) plan: TrainPlan,
@@ -152,12 +149,13 @@ where
             self.history = Some(History::create(folder)?);
             return Ok(());
         }
-        let observers = &mut *self.observers;
+        let mut told = Ok(());
         let restored = saved::restore(folder, self.model, self.optimizer.clone(), &self.identity, |error| {
-            for observer in observers.iter_mut() {
-                observer.on(&Event::Skipped { error });
+            if told.is_ok() {
+                told = self.observers.tell(&Event::Skipped { error });
             }
         })?;
+        told?;
         let Some(Restored { model, best, optimizer, state }) = restored else {
             self.history = Some(History::create(folder)?);
             return Ok(());
@@ -169,10 +167,19 @@ where
         (self.best, self.optimizer, self.trained, self.report) = (best, optimizer, state.trained, state.report);
         self.seconds_before = self.report.seconds;
         self.stop_without_improvement();
-        self.tell(&Event::Resumed { step: self.report.steps })
+        self.observers.restore(state.observers)?;
+        let report = self.report.clone();
+        self.tell(&Event::Resumed { step: report.steps, report: &report })
     }
 
     fn train(&mut self, policy: &dyn FreezePolicy, lengths: &[usize], epochs: usize) -> Result<(), Error> {
+        let (steps, examples, config) = (self.steps, lengths.len(), self.config);
+        self.tell(&Event::Start { steps, epochs, examples, config })?;
+        let done = self.all_steps(policy, lengths, epochs);
+        self.keep_on_error(done)
+    }
+
+    fn all_steps(&mut self, policy: &dyn FreezePolicy, lengths: &[usize], epochs: usize) -> Result<(), Error> {
         let Fit { batch_size, accumulation, seed, bucket, eval_every, .. } = *self.config;
         let order = BatchOrder { batch_size, seed, shuffle: true, bucket };
         let mut epoch = self.report.steps / self.steps_an_epoch;
@@ -195,9 +202,10 @@ where
             epoch += 1;
         }
         match self.report.evaluations.last() {
-            Some(last) if last.step == self.report.steps => Ok(()),
-            _ => self.validate(epoch.saturating_sub(1)),
+            Some(last) if last.step == self.report.steps => {}
+            _ => self.validate(epoch.saturating_sub(1))?,
         }
+        if self.observers.save { self.checkpoint(true) } else { Ok(()) }
     }
 
     /// Decides what trains in this epoch and, where that changed, applies it.
@@ -226,8 +234,12 @@ where
     /// Saves everything that the next step depends on, where it is time to; always when the run `ends`.
     fn checkpoint(&mut self, ends: bool) -> Result<(), Error> {
         let Fit { save_every, keep_checkpoints, .. } = *self.config;
-        let Some(folder) = self.config.folder.as_deref() else { return Ok(()) };
+        let asked = std::mem::take(&mut self.observers.save);
+        let Some(folder) = self.config.folder.as_deref() else {
+            return if asked { Err(TrainError::NowhereToSave.into()) } else { Ok(()) };
+        };
         let due = match save_every {
+            _ if asked => true,
             None => self.stop == Some(StopReason::Observer),
             Some(SaveEvery::Steps(steps)) => ends || self.report.steps.is_multiple_of(steps),
             Some(SaveEvery::Minutes(minutes)) => ends || self.saved_at.elapsed().as_secs_f64() >= 60.0 * minutes,
@@ -242,6 +254,7 @@ where
             optimizer: &self.optimizer,
             identity: &self.identity,
             trained: &self.trained,
+            observers: self.observers.states(),
             report: &self.report,
         };
         let base = match &self.base {
@@ -293,7 +306,7 @@ where
         }
     }
 
-    fn finish(mut self) -> Result<Report, Error> {
+    fn finish(&mut self) -> Result<Report, Error> {
         self.save("last.safetensors")?;
         // What a validation did not write, or one of an interrupted run wrote that will have come again.
         let Fit { folder, save_every, resume, .. } = self.config;
@@ -323,12 +336,20 @@ where
         if let Some(history) = &mut self.history {
             history.write(event)?;
         }
-        for observer in self.observers.iter_mut() {
-            if observer.on(event) == Control::Stop {
-                self.stop = self.stop.or(Some(StopReason::Observer));
-            }
+        let told = self.observers.tell(event);
+        self.report.observer_failures.append(&mut self.observers.failures);
+        if std::mem::take(&mut self.observers.stop) {
+            self.stop = self.stop.or(Some(StopReason::Observer));
         }
-        Ok(())
+        Ok(told?)
+    }
+
+    /// Lets observers know that the run ends with an error, which says more than one of theirs would.
+    fn tell_failure(&mut self, result: Result<Report, Error>) -> Result<Report, Error> {
+        if let Err(error) = &result {
+            self.observers.tell(&Event::Failed { error }).ok();
+        }
+        result
     }
 
     /// Saves the last good weights before an error goes up, which says more than one of saving them would.

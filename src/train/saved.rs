@@ -62,6 +62,8 @@ pub(super) struct State {
     pub(super) best_merit: Option<f64>,
     /// Updates that each parameter's moments have seen.
     moment_steps: BTreeMap<String, i32>,
+    /// What observers have gathered, by their names.
+    pub(super) observers: BTreeMap<String, serde_json::Value>,
     pub(super) report: Report,
 }
 
@@ -80,6 +82,7 @@ pub(super) struct Snapshot<'a, M> {
     pub(super) optimizer: &'a Optimizer,
     pub(super) identity: &'a Identity,
     pub(super) trained: &'a BTreeSet<String>,
+    pub(super) observers: BTreeMap<String, serde_json::Value>,
     pub(super) report: &'a Report,
 }
 
@@ -107,6 +110,7 @@ pub(super) fn save<M: Module>(
         trained: snapshot.trained.clone(),
         best_merit: snapshot.best.map(|(merit, _)| *merit),
         moment_steps: moments.iter().map(|moments| (moments.path.clone(), moments.steps)).collect(),
+        observers: snapshot.observers.clone(),
         report: snapshot.report.clone(),
     };
     write_folder::<Error>(&dir, |dir| {
