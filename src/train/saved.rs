@@ -212,9 +212,7 @@ pub(super) fn save_base<M: Module>(folder: &Path, model: &M, trained: &BTreeSet<
     let mut hasher = blake3::Hasher::new();
     for (path, shape, values) in &tensors {
         hasher.update(format!("{path} {shape:?} ").as_bytes());
-        for value in values {
-            hasher.update(&value.to_le_bytes());
-        }
+        hasher.update(bytemuck::cast_slice(values));
     }
     let name = format!("{BASE}{}.safetensors", &hasher.finalize().to_hex()[..16]);
     let path = folder.join(&name);
