@@ -5,6 +5,7 @@ use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::device::DeviceError;
 use crate::params::{FreezeError, InventoryError, SelectorError};
+use crate::plot::PlotError;
 use crate::train::TrainError;
 use thiserror::Error;
 
@@ -36,4 +37,7 @@ pub enum Error {
     /// Loading or saving.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// Drawing a picture.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
 }

@@ -10,7 +10,9 @@ use rekindle::data::DataError;
 use rekindle::head::Classifier;
 use rekindle::objective::{Batch, Draws, Objective};
 use rekindle::params::{Freeze, Inventory, Progress, Rates, TrainPlan};
-use rekindle::train::{Data, Event, Fit, Observer, TrainError, first_plan, fit, relative_gradients};
+use rekindle::train::{
+    Control, Data, Event, Fit, Observer, ObserverError, TrainError, first_plan, fit, relative_gradients,
+};
 
 use super::support::*;
 
@@ -115,11 +117,11 @@ fn a_run_begins_as_if_it_had_not_been_measured() {
 struct First(Option<TrainPlan>);
 
 impl Observer for First {
-    fn on(&mut self, event: &Event<'_>) -> rekindle::train::Control {
+    fn on(&mut self, event: &Event<'_>) -> Result<Control, ObserverError> {
         if let Event::Plan { plan, .. } = event {
             self.0.get_or_insert((*plan).clone());
         }
-        rekindle::train::Control::Continue
+        Ok(Control::Continue)
     }
 }
 

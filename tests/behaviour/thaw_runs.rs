@@ -7,7 +7,7 @@ use rekindle::backbone::Bert;
 use rekindle::head::Classifier;
 use rekindle::optim::{Schedule, Warmup};
 use rekindle::params::{Freeze, FreezePolicy, GroupRule, OnSignal, Phase, Signal, Span};
-use rekindle::train::{Control, Data, Event, Fit, Observer, Report, SaveEvery, TrainError, fit};
+use rekindle::train::{Control, Data, Event, Fit, Observer, ObserverError, Report, SaveEvery, TrainError, fit};
 use serde_json::Value;
 
 use super::support::*;
@@ -23,7 +23,7 @@ struct Hand {
 }
 
 impl Observer for Hand {
-    fn on(&mut self, event: &Event<'_>) -> Control {
+    fn on(&mut self, event: &Event<'_>) -> Result<Control, ObserverError> {
         match event {
             Event::Plan { change, step, .. } if !change.is_empty() => self.changes.push(format!("{step}: {change}")),
             Event::Step(info) => {
@@ -32,12 +32,12 @@ impl Observer for Hand {
                 }
                 assert_ne!(Some(info.step), self.break_in, "the process dies");
                 if Some(info.step) == self.stop_after {
-                    return Control::Stop;
+                    return Ok(Control::Stop);
                 }
             }
             _ => {}
         }
-        Control::Continue
+        Ok(Control::Continue)
     }
 }
 
