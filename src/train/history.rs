@@ -55,7 +55,7 @@ impl History {
             Event::Evaluated(evaluation) => json!({
                 "event": "evaluation", "step": evaluation.step, "epoch": evaluation.epoch,
                 "loss": evaluation.summary.loss, "accuracy": evaluation.summary.accuracy,
-                "macro_f1": evaluation.summary.macro_f1,
+                "macro_f1": evaluation.summary.macro_f1, "monitored": evaluation.monitored,
             }),
             _ => return Ok(()),
         };

@@ -1,4 +1,3 @@
-use super::Monitor;
 use crate::metric::Summary;
 use serde::{Deserialize, Serialize};
 
@@ -12,17 +11,8 @@ pub struct Evaluation {
     /// Its figures.
     #[serde(flatten)]
     pub summary: Summary,
-}
-
-impl Evaluation {
-    /// The monitored figure, turned so that more is better; `None` where the head does not give it.
-    pub(super) fn merit(&self, monitor: Monitor) -> Option<f64> {
-        match monitor {
-            Monitor::Loss => Some(-self.summary.loss),
-            Monitor::Accuracy => self.summary.accuracy,
-            Monitor::MacroF1 => self.summary.macro_f1,
-        }
-    }
+    /// The figure that [`Fit::monitor`](super::Fit::monitor) asks for.
+    pub monitored: f64,
 }
 
 /// Why a run ended.
