@@ -69,6 +69,10 @@ fn every_figure_can_be_monitored() {
         let (evaluations, scores) = trained(&config);
         let best = evaluations.iter().map(|one| sign * one.monitored).fold(f64::NEG_INFINITY, f64::max);
         assert!(evaluations.iter().any(|one| one.monitored != evaluations[0].monitored), "{monitor:?} never moves");
+        let figures = evaluations[0].figures();
+        let name = serde_json::to_value(monitor).unwrap();
+        let named: Vec<_> = figures.iter().filter(|(other, _)| *other == name).collect();
+        assert_eq!(named, [&(name.as_str().unwrap().to_string(), Some(evaluations[0].monitored))]);
         assert!((sign * figure(&scores) - best).abs() < 1e-6, "{monitor:?}: {} {best}", figure(&scores));
     }
 }
