@@ -60,6 +60,7 @@ impl History {
                 "event": "evaluation", "step": evaluation.step, "epoch": evaluation.epoch,
                 "loss": evaluation.summary.loss, "accuracy": evaluation.summary.accuracy,
                 "macro_f1": evaluation.summary.macro_f1,
+                "monitor": evaluation.monitor, "monitored": evaluation.monitored,
             }),
             Event::Plan { plan, change, epoch, step } if !change.is_empty() => {
                 let paths = |groups: &[ChangedGroup]| groups.iter().flat_map(|g| g.paths.clone()).collect::<Vec<_>>();
