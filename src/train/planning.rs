@@ -93,9 +93,8 @@ where
     }
 
     fn merits(&self) -> Vec<Merit> {
-        let merit = |evaluation: &Evaluation| evaluation.merit(self.config.monitor);
-        let merits = self.report.evaluations.iter();
-        merits.filter_map(|evaluation| Some(Merit { step: evaluation.step, value: merit(evaluation)? })).collect()
+        let merit = |e: &Evaluation| Merit { step: e.step, value: e.monitor.merit(e.monitored) };
+        self.report.evaluations.iter().map(merit).collect()
     }
 
     fn progress<'a>(&'a self, epoch: usize, merits: &'a [Merit]) -> Progress<'a> {

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use burn::module::{Module, Param};
+use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rekindle::Model;
-use rekindle::backbone::{Bert, BertConfig, Pooling, TextInput};
+use rekindle::backbone::{Backbone, Bert, BertConfig, Pooling, Stages, TextInput};
 use rekindle::checkpoint::{Checkpoint, Tensors};
 use rekindle::data::DataError;
-use rekindle::head::Classifier;
+use rekindle::head::{Classifier, Loss, TaskHead};
 use rekindle::objective::{Batch, Draws, Objective};
 use rekindle::params::{Freeze, Inventory, Progress, Rates, TrainPlan};
 use rekindle::train::{
@@ -147,4 +149,77 @@ fn the_first_plan_can_be_seen_before() {
     let chosen = |row: &usize| inventory.group_name(&inventory.entries[*row]).to_string();
     let trains: Vec<String> = plan.rows.iter().map(|row| chosen(&row.entry)).filter(|name| name != "head").collect();
     assert!(!trains.is_empty() && trains.iter().all(|name| *name == groups[0].name), "{gradients}");
+}
+
+/// Batch norm, whose running statistics move whenever it runs as in training.
+#[derive(Module, Debug)]
+struct Normed {
+    norm: BatchNorm,
+}
+
+impl Backbone for Normed {
+    type Input = Tensor<2>;
+    type State = Tensor<2>;
+    type Features = Tensor<2>;
+
+    fn stages(&self) -> Stages {
+        Stages::new().stage("norm")
+    }
+    fn embed(&self, input: Tensor<2>) -> Tensor<2> {
+        self.norm.forward(input)
+    }
+    fn stage(&self, _: usize, state: Tensor<2>) -> Tensor<2> {
+        state
+    }
+    fn finish(&self, state: Tensor<2>) -> Tensor<2> {
+        state
+    }
+}
+
+#[derive(Module, Debug)]
+struct Fall {
+    slope: Param<Tensor<1>>,
+}
+
+impl TaskHead<Tensor<2>> for Fall {
+    type Output = Tensor<2>;
+    type Targets = ();
+    fn forward(&self, features: Tensor<2>) -> Tensor<2> {
+        features * self.slope.val().unsqueeze()
+    }
+    fn loss(&self, features: Tensor<2>, (): ()) -> Loss {
+        let [rows, _] = features.dims();
+        Loss { sum: self.forward(features).square().sum(), weight: rows as f64 }
+    }
+}
+
+/// An example is its three values.
+struct Points;
+
+impl Objective for Points {
+    type Example = [f32; 3];
+    type Input = Tensor<2>;
+    type Targets = ();
+    fn batch(&self, rows: &[&[f32; 3]], _: &Draws, device: &Device) -> Result<Batch<Tensor<2>, ()>, DataError> {
+        let values: Vec<f32> = rows.iter().flat_map(|row| **row).collect();
+        Ok(Batch { input: Tensor::from_data(TensorData::new(values, [rows.len(), 3]), device), targets: () })
+    }
+}
+
+#[test]
+fn running_statistics_stay_where_they_are() {
+    let norm = BatchNormConfig::new(3).init(&device());
+    let model = Model::new(Normed { norm }, Fall { slope: Param::from_tensor(Tensor::ones([3], &device())) });
+    let mean = |model: &Model<Normed, Fall>| model.backbone.norm.running_mean.value_sync().into_data();
+    let points: Vec<[f32; 3]> = (0..16).map(|n| [n as f32, 2.0 - n as f32, 0.5]).collect();
+    let before = mean(&model);
+    let gradients = relative_gradients(&model, &Points, &points, 4, 1).unwrap();
+    assert_eq!(mean(&model), before);
+    assert!(gradients.groups().iter().all(|group| group.ratio() > 0.0), "{gradients}");
+    // Training does move them, and only then.
+    let mut trained = model.clone();
+    let data = Data { train: &points, validation: &[] };
+    let policy = Freeze::Surgical { stages: 1 };
+    fit(&mut trained, &Points, data, &policy, &fit_config(2, 1e-3), &mut []).unwrap();
+    assert_ne!(mean(&trained), before);
 }
