@@ -121,7 +121,7 @@ fn span(text: &str) -> Result<Span, String> {
 }
 
 fn unknown(text: &str, name: &str, value: Option<&str>) -> String {
-    let named = |form: &&&str| form.split(':').next() == Some(name);
+    let named = |form: &&&str| form.split(':').next() == name.split('@').next();
     match (FORMS.iter().find(named), value) {
         (Some(_), _) if text.contains('@') => "`@` says how long a phase lasts, and the last one has no end".into(),
         (Some(form), None) => format!("a number or a selector is missing; write it as `{form}`"),
