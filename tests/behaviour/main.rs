@@ -5,11 +5,14 @@
 mod accumulation;
 mod damage;
 mod data_faults;
+mod distillation;
 mod files;
 mod folders;
 mod foreign;
 mod freezing;
 mod input_faults;
+mod loss_values;
+mod losses;
 mod masking;
 mod plain;
 mod policies;
