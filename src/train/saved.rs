@@ -4,6 +4,7 @@
 //! `moments.safetensors` (the optimizer's), `state.json` and `checksums.json`. What has never trained stands once, in
 //! `base-<hash>.safetensors` beside them, so that a checkpoint costs what trains.
 
+use super::start::Start;
 use super::{Fit, Report, RunError};
 use crate::checkpoint::{CheckpointError, load_selected, save_tensors, selected, write_file, write_folder};
 use crate::error::Error;
@@ -22,10 +23,19 @@ pub(super) struct Identity {
     pub(super) policy: String,
     pub(super) data: String,
     pub(super) model: String,
+    /// What the head says of itself besides parameters.
+    #[serde(default)]
+    pub(super) head: String,
 }
 
 impl Identity {
-    pub(super) fn of(config: &Fit, policy: &dyn FreezePolicy, examples: [Vec<u64>; 2], inventory: &Inventory) -> Self {
+    pub(super) fn of(
+        config: &Fit,
+        policy: &dyn FreezePolicy,
+        examples: [Vec<u64>; 2],
+        inventory: &Inventory,
+        head: String,
+    ) -> Self {
         let hash = |value: &dyn Debug| blake3::hash(format!("{value:?}").as_bytes()).to_hex().to_string();
         let entries = inventory.entries.iter().map(|entry| (&entry.path, &entry.shape, entry.kind));
         // Where and how often a run saves does not change what it computes.
@@ -35,6 +45,7 @@ impl Identity {
             policy: format!("{policy:?}"),
             data: hash(&examples),
             model: hash(&entries.collect::<Vec<_>>()),
+            head,
         }
     }
 
@@ -43,6 +54,7 @@ impl Identity {
             ("model", self.model != other.model),
             ("data set", self.data != other.data),
             ("freeze policy", self.policy != other.policy),
+            ("loss or head", self.head != other.head),
             ("configuration", self.configuration != other.configuration),
         ]
         .into_iter()
@@ -56,6 +68,9 @@ pub(super) struct State {
     pub(super) identity: Identity,
     /// The file with what has never trained.
     base: String,
+    /// The file with what regularisers remember of the beginning.
+    #[serde(default)]
+    start: Option<String>,
     /// Paths of what has trained.
     pub(super) trained: BTreeSet<String>,
     pub(super) best_merit: Option<f64>,
@@ -69,6 +84,7 @@ pub(super) struct Restored<M> {
     pub(super) model: M,
     pub(super) best: Option<(f64, M)>,
     pub(super) optimizer: Optimizer,
+    pub(super) start: Start,
     pub(super) state: State,
 }
 
@@ -78,6 +94,7 @@ pub(super) struct Snapshot<'a, M> {
     pub(super) best: Option<&'a (f64, M)>,
     pub(super) optimizer: &'a Optimizer,
     pub(super) identity: &'a Identity,
+    pub(super) start: Option<String>,
     pub(super) trained: &'a BTreeSet<String>,
     pub(super) report: &'a Report,
 }
@@ -87,13 +104,14 @@ const CHECKSUMS: &str = "checksums.json";
 
 /// Writes a checkpoint and removes all but the newest `keep`.
 pub(super) fn save<M: Module>(folder: &Path, snapshot: &Snapshot<'_, M>, keep: usize) -> Result<PathBuf, Error> {
-    let base = save_base(folder, snapshot)?;
+    let base = save_once(folder, "base", selected(snapshot.model, |path| !snapshot.trained.contains(path)))?;
     let dir = folder.join(CHECKPOINTS).join(format!("step-{:08}", snapshot.report.steps));
     let trained = |path: &str| snapshot.trained.contains(path);
     let moments = snapshot.optimizer.moments(snapshot.model);
     let state = State {
         identity: snapshot.identity.clone(),
         base,
+        start: snapshot.start.clone(),
         trained: snapshot.trained.clone(),
         best_merit: snapshot.best.map(|(merit, _)| *merit),
         moment_steps: moments.iter().map(|moments| (moments.path.clone(), moments.steps)).collect(),
@@ -172,20 +190,31 @@ fn read<M: Module>(folder: &Path, dir: &Path, model: &M, optimizer: Optimizer) -
         Ok((filled, best, optimizer))
     };
     let (model, best, optimizer) = fill().map_err(|error| damaged(error.to_string()))?;
-    Ok(Restored { model, best, optimizer, state })
+    let start = match &state.start {
+        Some(file) => Start::load(&model, folder, file).map_err(damaged)?,
+        None => Start::default(),
+    };
+    Ok(Restored { model, best, optimizer, start, state })
 }
 
-/// Writes what has never trained under a name made from its content, unless it is there.
-fn save_base<M: Module>(folder: &Path, snapshot: &Snapshot<'_, M>) -> Result<String, Error> {
-    let tensors = selected(snapshot.model, |path| !snapshot.trained.contains(path));
+/// A tensor's path, shape and values.
+type Named = (String, Vec<usize>, Vec<f32>);
+
+/// A file name made from what the file holds.
+pub(super) fn content_name(kind: &str, tensors: &[Named]) -> String {
     let mut hasher = blake3::Hasher::new();
-    for (path, shape, values) in &tensors {
+    for (path, shape, values) in tensors {
         hasher.update(format!("{path} {shape:?} ").as_bytes());
         for value in values {
             hasher.update(&value.to_le_bytes());
         }
     }
-    let name = format!("base-{}.safetensors", &hasher.finalize().to_hex()[..16]);
+    format!("{kind}-{}.safetensors", &hasher.finalize().to_hex()[..16])
+}
+
+/// Writes tensors under a name made from their content, unless they are there.
+pub(super) fn save_once(folder: &Path, kind: &str, tensors: Vec<Named>) -> Result<String, Error> {
+    let name = content_name(kind, &tensors);
     let path = folder.join(&name);
     if !path.is_file() {
         save_tensors(&path, tensors, &[])?;

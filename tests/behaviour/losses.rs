@@ -7,7 +7,7 @@ use rekindle::head::{Classifier, TaskHead};
 use rekindle::loss::{ClassLoss, Focal, LossError, balanced_weights};
 use rekindle::metric::Scores;
 use rekindle::params::Freeze;
-use rekindle::train::{Data, Fit, evaluate, fit};
+use rekindle::train::{Data, Fit, RunError, SaveEvery, TrainError, evaluate, fit};
 
 use super::accumulation::check;
 use super::support::*;
@@ -115,4 +115,18 @@ fn options_that_mean_nothing_are_named() {
     }
     let found = loss(ClassLoss { class_weights: Some(vec![1.0; 3]), ..default() });
     assert_eq!(found, LossError::WrongCount { option: "class_weights", found: 3, classes: 4 });
+}
+
+#[test]
+fn a_run_does_not_go_on_under_another_loss() {
+    let (folder, rows) = (temporary(), rows(16));
+    let config =
+        Fit { folder: Some(folder.path().into()), save_every: Some(SaveEvery::Steps(1)), ..fit_config(2, 1e-3) };
+    let data = || Data { train: &rows, validation: &[] };
+    fit(&mut with_loss(uneven()), &task(), data(), &Freeze::Nothing, &config, &mut []).unwrap();
+    let again = Fit { resume: true, ..config };
+    let other = fit(&mut classifier(2, 0.0), &task(), data(), &Freeze::Nothing, &again, &mut []).unwrap_err();
+    let rekindle::Error::Train(TrainError::Run(RunError::OtherRun { what, .. })) = &other else { panic!("{other}") };
+    assert_eq!(*what, "loss or head");
+    fit(&mut with_loss(uneven()), &task(), data(), &Freeze::Nothing, &again, &mut []).unwrap();
 }

@@ -18,6 +18,7 @@ mod plain;
 mod policies;
 mod pretraining;
 mod rates;
+mod regularisers;
 mod resume;
 mod run;
 mod run_faults;
