@@ -6,6 +6,7 @@ use crate::data::DataError;
 use crate::device::DeviceError;
 use crate::loss::LossError;
 use crate::params::{FreezeError, InventoryError, SelectorError};
+use crate::plot::PlotError;
 use crate::train::TrainError;
 use thiserror::Error;
 
@@ -40,4 +41,7 @@ pub enum Error {
     /// Loading or saving.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// Drawing a picture.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
 }

@@ -2,7 +2,7 @@
 
 use super::L2Sp;
 use super::fit::Run;
-use super::saved::{content_name, save_once};
+use super::saved::{START, content_name, save_once};
 use super::step::Place;
 use crate::backbone::Backbone;
 use crate::checkpoint::{CheckpointError, Tensors, load_selected, selected};
@@ -42,7 +42,7 @@ impl Start {
             let entries = list(model).into_iter().filter_map(|entry| Some((self.values.get(&entry.id)?, entry)));
             let tensors = entries
                 .map(|(values, entry)| (entry.path, entry.shape, values.to_data().iter::<f32>().collect::<Vec<_>>()));
-            self.file = Some(save_once(folder, "start", tensors.collect())?);
+            self.file = Some(save_once(folder, START, tensors.collect())?);
         }
         Ok(self.file.clone())
     }
@@ -56,7 +56,7 @@ impl Start {
             let filled = load_selected(model, &path, |path| keys.contains(path))?;
             let ids =
                 list(&filled).into_iter().filter(|entry| keys.contains(entry.path.as_str())).map(|entry| entry.id);
-            let whole = content_name("start", &selected(&filled, |path| keys.contains(path))) == file;
+            let whole = content_name(START, &selected(&filled, |path| keys.contains(path))) == file;
             Ok::<_, CheckpointError>((ids.collect::<HashSet<u64>>(), filled, whole))
         };
         let (ids, filled, whole) = read().map_err(|error| error.to_string())?;
