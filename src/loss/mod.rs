@@ -7,12 +7,14 @@ mod balance;
 mod binary;
 mod class_loss;
 mod divergence;
+mod regression;
 mod soft;
 
 pub use balance::balanced_weights;
 pub use binary::{binary_cross_entropy, sigmoid_focal};
 pub use class_loss::{ClassLoss, Focal, LossError};
 pub use divergence::{distillation, jensen_shannon, kl_divergence};
+pub use regression::{absolute_error, gaussian_nll, huber, log_cosh, pinball, smooth_l1, squared_error};
 pub use soft::{mixup, soft_cross_entropy};
 
 #[cfg(feature = "flex")]
