@@ -5,12 +5,14 @@
 mod accumulation;
 mod damage;
 mod data_faults;
+mod event_files;
 mod files;
 mod folders;
 mod foreign;
 mod freezing;
 mod input_faults;
 mod kill;
+mod logs;
 mod masking;
 mod observers;
 mod plain;
