@@ -25,7 +25,11 @@ pub(crate) use evaluate::plain_device;
 pub use event::{Event, StepInfo, StepSeconds};
 pub use fit::{Data, fit};
 use history::History;
-pub use observe::{CsvLog, Speed, TensorBoard, Throughput};
+#[cfg(feature = "tui")]
+pub use observe::Dashboard;
+pub use observe::{
+    CsvLog, Energy, EnergyError, EnergyEstimate, GRAMS_PER_KWH, Plots, Speed, TensorBoard, Throughput, WATTS_PER_CORE,
+};
 pub use observer::{Control, Observer, ObserverError};
 use observers::Observers;
 pub use progress::ProgressLine;

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use rekindle::params::Freeze;
 use rekindle::train::{
-    Control, CsvLog, Data, Event, Fit, Observer, ProgressLine, Report, SaveEvery, TensorBoard, Throughput, fit,
+    Control, CsvLog, Data, Energy, Event, Fit, Observer, Plots, ProgressLine, Report, SaveEvery, TensorBoard,
+    Throughput, fit,
 };
 
 use super::event_files::Board;
@@ -171,4 +172,73 @@ fn throughput_counts_the_steps_before_an_interruption() {
     assert_eq!((total.examples, total.tokens, total.padding), (report.examples, report.tokens, report.padding));
     assert!(total.seconds > first.seconds && total.seconds < report.seconds);
     assert_eq!(throughput.recent().examples, 5 * 8);
+}
+
+#[test]
+fn pictures_show_the_whole_run_also_after_an_interruption() {
+    let whole = temporary();
+    run(&config(whole.path()), &mut [&mut Plots::new(whole.path().join("plots"))]);
+    let names = |folder: &Path| {
+        let entries = std::fs::read_dir(folder.join("plots")).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let drawn = names(whole.path());
+    for name in ["accuracy.svg", "grad_norm.svg", "learning_rate.svg", "loss.svg", "macro_f1.svg"] {
+        assert!(drawn.contains(&name.to_string()), "{drawn:?}");
+    }
+    let read = |folder: &Path, name: &str| std::fs::read_to_string(folder.join("plots").join(name)).unwrap();
+    let loss = read(whole.path(), "loss.svg");
+    assert!(loss.contains("training") && loss.contains("validation") && loss.contains("best"));
+    let folder = temporary();
+    interrupted(folder.path(), &[4, 8], &|| Box::new(Plots::new(folder.path().join("plots"))));
+    assert_eq!(names(folder.path()), drawn);
+    for name in drawn {
+        assert_eq!(read(folder.path(), &name), read(whole.path(), &name), "{name}");
+    }
+}
+
+#[test]
+fn pictures_are_drawn_at_validations_where_asked_and_when_the_run_fails() {
+    for (asked, expected) in [(false, false), (true, true)] {
+        let folder = temporary();
+        let plots = Plots::new(folder.path().join("plots"));
+        let mut plots = if asked { plots.at_each_validation() } else { plots };
+        let mut drawn = None;
+        let path = folder.path().join("plots/loss.svg");
+        let mut look = |event: &Event<'_>| {
+            if let Event::Evaluated(_) = event {
+                drawn.get_or_insert(path.exists());
+            }
+            Ok(Control::Continue)
+        };
+        run(&Fit { eval_every: Some(2), ..fit_config(4, 1e-3) }, &mut [&mut plots, &mut look]);
+        assert_eq!(drawn, Some(expected));
+        assert!(path.exists());
+    }
+    let folder = temporary();
+    let (rows, mut plots) = (rows(40), Plots::new(folder.path()));
+    let mut model = plant(classifier(2, 0.0), "head.linear.bias", f32::NAN);
+    let data = Data { train: &rows, validation: &[] };
+    fit(&mut model, &task(), data, &Freeze::Backbone, &fit_config(4, 1e-3), &mut [&mut plots]).unwrap_err();
+    assert!(!folder.path().join("loss.svg").exists());
+}
+
+#[test]
+fn energy_goes_on_after_an_interruption() {
+    let folder = temporary();
+    let mut energy = Energy::new().watts_per_core(10.0).unwrap().grams_per_kwh(100.0).unwrap();
+    let mut stop = |event: &Event<'_>| match event {
+        Event::Step(info) if info.step == 6 => Ok(Control::Stop),
+        _ => Ok(Control::Continue),
+    };
+    run(&config(folder.path()), &mut [&mut energy, &mut stop]);
+    let first = energy.estimate().clone();
+    assert!(first.joules() > 0.0, "{first}");
+    let mut energy = Energy::new().watts_per_core(10.0).unwrap().grams_per_kwh(100.0).unwrap();
+    run(&config(folder.path()), &mut [&mut energy]);
+    assert!(energy.estimate().joules() > first.joules(), "{first} {}", energy.estimate());
+    let kwh = energy.estimate().kilowatt_hours();
+    assert!((energy.estimate().grams_co2() - 100.0 * kwh).abs() < 1e-12);
 }

@@ -2,11 +2,20 @@
 //! [`StopOnSignal`](super::StopOnSignal).
 
 mod csv_log;
+mod curves;
+#[cfg(feature = "tui")]
+mod dashboard;
+mod energy;
 mod event_file;
+mod plots;
 mod tensor_board;
 mod throughput;
 
 pub use csv_log::CsvLog;
+#[cfg(feature = "tui")]
+pub use dashboard::Dashboard;
+pub use energy::{Energy, EnergyError, EnergyEstimate, GRAMS_PER_KWH, WATTS_PER_CORE};
+pub use plots::Plots;
 pub use tensor_board::TensorBoard;
 pub use throughput::{Speed, Throughput};
 
