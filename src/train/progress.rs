@@ -86,6 +86,8 @@ impl ProgressLine {
 impl Observer for ProgressLine {
     fn on(&mut self, event: &Event<'_>) -> Result<Control, ObserverError> {
         match event {
+            Event::Skipped { error } => self.line(format!("{error}; the one before it is used")),
+            Event::Resumed { step, .. } => self.line(format!("goes on after step {step}")),
             Event::Caching { done, all } => self.caching(*done, *all),
             Event::Step(info) => self.step(info),
             Event::Evaluated(evaluation) => {

@@ -140,7 +140,7 @@ impl EnergyEstimate {
     }
 }
 
-/// `0.0012 kWh, 0.58 g CO2e at 473 g/kWh (371 s of CPU time at 12 W a core)`.
+/// `1.24e-3 kWh, 0.585 g CO2e at 473 g/kWh (371.0 s of CPU time at 12 W a core)`.
 impl fmt::Display for EnergyEstimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kwh, grams) = (self.kilowatt_hours(), self.grams_co2());
@@ -151,7 +151,7 @@ impl fmt::Display for EnergyEstimate {
         }
         if self.cpu_seconds > 0.0 || self.counters.is_empty() {
             let and = if self.counted_joules > 0.0 { "; " } else { "" };
-            write!(f, "{and}{:.0} s of CPU time at {} W a core", self.cpu_seconds, self.watts_per_core)?;
+            write!(f, "{and}{:.1} s of CPU time at {} W a core", self.cpu_seconds, self.watts_per_core)?;
         }
         write!(f, ")")
     }

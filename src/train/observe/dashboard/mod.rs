@@ -35,7 +35,7 @@ enum Screen {
 }
 
 impl Dashboard {
-    /// Takes the terminal when the run starts.
+    /// Takes the terminal at the first event of a run.
     pub fn new() -> Self {
         Self::default()
     }
@@ -103,7 +103,8 @@ fn pressed(key: KeyEvent) -> Option<Pressed> {
 
 impl Observer for Dashboard {
     fn on(&mut self, event: &Event<'_>) -> Result<Control, ObserverError> {
-        if let Event::Start { .. } = event {
+        let is_over = matches!(event, Event::End { .. } | Event::Failed { .. });
+        if matches!(self.screen, Screen::Closed) && !is_over {
             self.open();
             self.start = Some(Instant::now());
         }
@@ -111,7 +112,7 @@ impl Observer for Dashboard {
             return line.on(event);
         }
         self.view.on(event);
-        if let Event::End { .. } | Event::Failed { .. } = event {
+        if is_over {
             self.close();
             *self = Self::default();
             return Ok(Control::Continue);
@@ -124,7 +125,10 @@ impl Observer for Dashboard {
 
 impl Drop for Dashboard {
     fn drop(&mut self) {
-        self.close();
+        // On a panic it has been given back; once more would move the cursor onto the message.
+        if !std::thread::panicking() {
+            self.close();
+        }
     }
 }
 
