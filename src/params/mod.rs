@@ -25,6 +25,7 @@ pub use inventory::{Entry, Inventory, InventoryError, Kind};
 pub use on_signal::{OnSignal, Signal};
 pub use phase::{Phase, Span};
 pub use plan::{GroupRule, PlanRow, Rates, TrainPlan};
+pub(crate) use plan::{short, thousands};
 pub use policy::{FreezePolicy, Merit, Progress};
 pub use relative::{RelativeGradient, RelativeGradients};
 pub use selector::{Selector, SelectorError};

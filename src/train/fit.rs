@@ -3,6 +3,7 @@ use super::evaluate::{evaluate_from, plain_device};
 use super::lock::Lock;
 use super::planning::Planning;
 use super::saved::{self, Identity, Restored, Snapshot};
+use super::start::Start;
 use super::{
     Evaluation, Event, Fit, History, Keep, Observer, Observers, Report, RunError, SaveEvery, StopReason, TrainError,
 };
@@ -70,7 +71,8 @@ where
     let epochs = steps.div_ceil(steps_an_epoch);
     let lengths: Vec<usize> = data.train.iter().map(|example| objective.length(example)).collect();
     let prints = |examples: &[O::Example]| examples.iter().map(|example| objective.fingerprint(example)).collect();
-    let identity = Identity::of(config, policy, [prints(data.train), prints(data.validation)], &inventory);
+    let prints = [prints(data.train), prints(data.validation)];
+    let identity = Identity::of(config, policy, prints, &inventory, model.head.settings());
 
     let mut run = Run {
         device: plain_device(model).autodiff(),
@@ -87,6 +89,7 @@ where
         planned: false,
         planning: Planning::default(),
         trained: BTreeSet::new(),
+        start_weights: Start::default(),
         base: None,
         identity,
         steps,
@@ -120,6 +123,7 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     pub(super) planning: Planning,
     /// Paths of what has trained so far, and of buffers.
     pub(super) trained: BTreeSet<String>,
+    pub(super) start_weights: Start,
     /// The file with everything else, once it is written.
     pub(super) base: Option<String>,
     identity: Identity,
@@ -162,7 +166,7 @@ where
             }
         })?;
         told?;
-        let Some(Restored { model, best, optimizer, state }) = restored else {
+        let Some(Restored { model, best, optimizer, start, state }) = restored else {
             self.history = Some(History::create(folder)?);
             return Ok(());
         };
@@ -170,6 +174,7 @@ where
         // The run may have been killed between its last checkpoint and the removal of an older one.
         saved::prune(folder, self.config.keep_checkpoints)?;
         *self.model = model;
+        self.start_weights = start;
         (self.best, self.optimizer, self.trained, self.report) = (best, optimizer, state.trained, state.report);
         self.planning = state.planning;
         self.seconds_before = self.report.seconds;
@@ -233,11 +238,13 @@ where
             return Ok(());
         }
         self.report.seconds = self.seconds();
+        let start = self.start_weights.save(&*self.model, folder)?;
         let snapshot = Snapshot {
             model: &*self.model,
             best: self.best.as_ref(),
             optimizer: &self.optimizer,
             identity: &self.identity,
+            start,
             trained: &self.trained,
             planning: &self.planning,
             observers: self.observers.states(),

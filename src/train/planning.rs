@@ -122,6 +122,9 @@ where
         let rows: HashSet<usize> = self.plan.rows.iter().map(|row| row.entry).collect();
         let ids: HashSet<u64> = rows.iter().map(|row| entries[*row].id).collect();
         self.optimizer.retain(|id| ids.contains(&id));
+        if self.config.regularisation.needs_start() {
+            self.start_weights.take(&*self.model, &self.inventory, &self.plan);
+        }
         self.base = None;
         let mut before = std::mem::take(&mut self.planning.since);
         for (index, entry) in entries.iter().enumerate() {

@@ -115,6 +115,7 @@ where
         objective,
         examples,
         device: &plain_device(model).autodiff(),
+        r_drop: None,
     };
     let Gradients { summed, weight, .. } = forward.gradients(batches, Place { seed, epoch: 0, step: 0 })?;
     let norms = GradientNorms::of(&training, &summed);
