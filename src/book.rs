@@ -17,5 +17,6 @@ pages! {
     LoadAndSave: "how-to/load-and-save.md",
     GoOn: "how-to/go-on.md",
     Measure: "how-to/measure.md",
+    WatchARun: "how-to/watch-a-run.md",
     ChooseADevice: "how-to/choose-a-device.md",
 }
