@@ -161,19 +161,12 @@ where
             return Ok(());
         };
         self.history = Some(History::reopen(folder, &state.report)?);
+        // The run may have been killed between its last checkpoint and the removal of an older one.
+        saved::prune(folder, self.config.keep_checkpoints)?;
         *self.model = model;
         (self.best, self.optimizer, self.trained, self.report) = (best, optimizer, state.trained, state.report);
         self.seconds_before = self.report.seconds;
         self.stop_without_improvement();
-        // The run that was interrupted may have seen a better one after its checkpoint; it will come again.
-        let path = folder.join("best.safetensors");
-        match &self.best {
-            Some((_, best)) => save_weights(best, &path)?,
-            None if path.exists() => {
-                std::fs::remove_file(&path).map_err(|source| TrainError::from(RunError::Io { path, source }))?
-            }
-            None => {}
-        }
         self.observers.restore(state.observers)?;
         let report = self.report.clone();
         self.tell(&Event::Resumed { step: report.steps, report: &report })
@@ -283,19 +276,28 @@ where
         let (plain, cache) = (&self.plan.plain, self.validation_cache.as_ref());
         let examples = self.data.validation;
         let scores = evaluate_from(self.model, self.objective, examples, batch_size, seed, plain, cache)?;
-        let evaluation = Evaluation { step: self.report.steps, epoch: epoch + 1, summary: scores.summary() };
-        if !evaluation.summary.loss.is_finite() {
+        let summary = scores.summary();
+        if !summary.loss.is_finite() {
             return Err(TrainError::EvaluationNotFinite { step: self.report.steps }.into());
         }
-        let merit = evaluation.merit(monitor).ok_or(TrainError::NoSuchFigure { monitor: monitor.name() })?;
+        let figure = monitor.figure(&scores);
+        let figure = figure.map_err(|source| TrainError::Figure { monitor: monitor.name(), source })?;
+        let monitored = figure.ok_or(TrainError::NoSuchFigure { monitor: monitor.name() })?;
+        let merit = monitor.merit(monitored);
+        let evaluation = Evaluation { step: self.report.steps, epoch: epoch + 1, summary, monitor, monitored };
         self.report.evaluations.push(evaluation);
         self.tell(&Event::Evaluated(&evaluation))?;
         if self.best.as_ref().is_none_or(|(best, _)| merit > *best) {
             self.best = Some((merit, self.model.clone()));
             self.report.best = Some(evaluation);
-            self.save("best.safetensors")?;
+            if self.config.save_every.is_none() {
+                self.save("best.safetensors")?;
+            }
         }
-        self.save("last.safetensors")?;
+        // With checkpoints, which hold both, the run writes them at its end.
+        if self.config.save_every.is_none() {
+            self.save("last.safetensors")?;
+        }
         self.stop_without_improvement();
         Ok(())
     }
@@ -310,6 +312,11 @@ where
 
     fn finish(&mut self) -> Result<Report, Error> {
         self.save("last.safetensors")?;
+        // What a validation did not write, or one of an interrupted run wrote that will have come again.
+        let Fit { folder, save_every, resume, .. } = self.config;
+        if let (Some(folder), Some((_, best)), true) = (folder, &self.best, save_every.is_some() || *resume) {
+            save_weights(best, &folder.join("best.safetensors"))?;
+        }
         if let (Keep::Best, Some((_, best))) = (self.config.keep, self.best.take()) {
             *self.model = best;
         }

@@ -8,6 +8,7 @@ mod event;
 mod fit;
 mod history;
 mod lock;
+mod monitor;
 mod observe;
 mod observer;
 mod observers;
@@ -18,13 +19,15 @@ mod saved;
 mod signal;
 mod step;
 
-pub use config::{Fit, Keep, Monitor, SaveEvery};
+pub use config::{Fit, Keep, SaveEvery};
 pub use error::TrainError;
 pub use evaluate::evaluate;
 pub(crate) use evaluate::plain_device;
 pub use event::{Event, StepInfo, StepSeconds};
 pub use fit::{Data, fit};
 use history::History;
+pub(crate) use lock::is_run;
+pub use monitor::Monitor;
 #[cfg(feature = "tui")]
 pub use observe::Dashboard;
 pub use observe::{

@@ -127,12 +127,16 @@ pub(super) fn save<M: Module>(
         sums.insert(STATE.into(), write_json(&dir.join(STATE), &state)?);
         write_json(&dir.join(CHECKSUMS), &sums).map(drop)
     })?;
-    let all = list(folder)?;
-    for old in all.iter().rev().skip(keep.max(1)) {
-        std::fs::remove_dir_all(old).map_err(|source| RunError::Io { path: old.clone(), source }).map_err(run)?;
-    }
-    remove_old_bases(folder)?;
+    prune(folder, keep)?;
     Ok(dir)
+}
+
+/// Removes all checkpoints but the newest `keep`, and what only they read.
+pub(super) fn prune(folder: &Path, keep: usize) -> Result<(), Error> {
+    for old in list(folder)?.iter().rev().skip(keep.max(1)) {
+        std::fs::remove_dir_all(old).map_err(|source| run(RunError::Io { path: old.clone(), source }))?;
+    }
+    remove_old_bases(folder)
 }
 
 /// Removes what a killed run was writing when it ended. Only the one that writes into the folder may.
@@ -208,9 +212,7 @@ pub(super) fn save_base<M: Module>(folder: &Path, model: &M, trained: &BTreeSet<
     let mut hasher = blake3::Hasher::new();
     for (path, shape, values) in &tensors {
         hasher.update(format!("{path} {shape:?} ").as_bytes());
-        for value in values {
-            hasher.update(&value.to_le_bytes());
-        }
+        hasher.update(bytemuck::cast_slice(values));
     }
     let name = format!("{BASE}{}.safetensors", &hasher.finalize().to_hex()[..16]);
     let path = folder.join(&name);

@@ -14,6 +14,7 @@ mod input_faults;
 mod kill;
 mod logs;
 mod masking;
+mod measuring;
 mod observers;
 mod plain;
 mod policies;
