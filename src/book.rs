@@ -9,6 +9,7 @@ pages! {
     Tour: "tour.md",
     ReadAPlan: "how-to/read-a-plan.md",
     OwnFreezePolicy: "how-to/own-freeze-policy.md",
+    ChooseALoss: "how-to/choose-a-loss.md",
     OwnHead: "how-to/own-head.md",
     OwnObjective: "how-to/own-objective.md",
     OwnBackbone: "how-to/own-backbone.md",

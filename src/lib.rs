@@ -68,7 +68,7 @@
 //! Modules stand in the order in which data flows through them:
 //!
 //! [`data`] reads files and makes token ids; [`objective`] makes batches, whose tensors [`mod@rows`] bundles; a [`backbone`],
-//! built from [`nn`], turns them into features; a [`head`] turns features into a loss, and [`model`] holds both;
+//! built from [`nn`], turns them into features; a [`head`] turns features into a [`loss`], and [`model`] holds both;
 //! [`params`] decides what trains; [`optim`], [`random`] and [`train`] train it; [`metric`] measures, [`plot`] draws;
 //! [`checkpoint`] loads and saves; [`predict`] answers.
 
@@ -81,6 +81,7 @@ pub mod backbone;
 pub mod nn;
 
 pub mod head;
+pub mod loss;
 pub mod model;
 
 pub mod params;

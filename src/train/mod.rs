@@ -13,10 +13,12 @@ mod observe;
 mod observer;
 mod observers;
 mod progress;
+mod regularisation;
 mod report;
 mod run_error;
 mod saved;
 mod signal;
+mod start;
 mod step;
 
 pub use config::{Fit, Keep, SaveEvery};
@@ -36,6 +38,7 @@ pub use observe::{
 pub use observer::{Control, Observer, ObserverError};
 use observers::Observers;
 pub use progress::ProgressLine;
+pub use regularisation::{L2Sp, Regularisation};
 pub use report::{Evaluation, Report, StopReason};
 pub use run_error::RunError;
 pub use signal::StopOnSignal;
