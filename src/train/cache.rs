@@ -90,7 +90,9 @@ where
     pub(super) fn fill_caches(&mut self) -> Result<(), Error> {
         (self.train_cache, self.validation_cache) = (None, None);
         let Fit { batch_size, accumulation, cache_bytes, .. } = *self.config;
-        let read_again = (self.steps - self.report.steps) * accumulation * batch_size > self.data.train.len();
+        // Counted from where the plan began, so that a run that goes on later decides the same.
+        let left = self.steps - self.planning.plain_since();
+        let read_again = left * accumulation * batch_size > self.data.train.len();
         if self.plan.plain.first() != Some(&true) || !self.objective.repeats() || !read_again || cache_bytes == 0 {
             return Ok(());
         }

@@ -21,6 +21,10 @@ pub struct Fit {
     pub optimizer: AdamW,
     /// Shape of the learning rate over the run, with its warm-up.
     pub schedule: Schedule,
+    /// A parameter that thaws during the run has its rate multiplied by a factor that rises linearly, in this many
+    /// steps, from 0 to 1; on top of the schedule. 0: it has its full rate at once.
+    #[serde(default)]
+    pub rewarm_steps: usize,
     /// Largest L2 norm of all gradients together; `None` does not clip.
     pub clip_norm: Option<f64>,
     /// Terms of the loss besides the head's, and mixing of weights.
@@ -83,6 +87,7 @@ impl Default for Fit {
             rates: Rates::new(5e-5),
             optimizer: AdamW::default(),
             schedule: Schedule::Linear { warmup: Warmup::Ratio(0.1) },
+            rewarm_steps: 0,
             clip_norm: Some(1.0),
             regularisation: Regularisation::default(),
             seed: 0,

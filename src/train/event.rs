@@ -1,6 +1,6 @@
 use super::{Evaluation, Fit, ObserverError, Report, RunError};
 use crate::error::Error;
-use crate::params::TrainPlan;
+use crate::params::{PlanChange, TrainPlan};
 use std::fmt::Debug;
 use std::path::Path;
 
@@ -31,12 +31,16 @@ pub enum Event<'a> {
         /// What is wrong with it.
         error: &'a RunError,
     },
-    /// A plan is in force, the first one or a changed one.
+    /// A plan is in force: the first one, the one that a run goes on with, or a changed one.
     Plan {
         /// What trains.
         plan: &'a TrainPlan,
+        /// What is different from the plan before; nothing for the first one.
+        change: &'a PlanChange,
         /// Epochs finished.
         epoch: usize,
+        /// Optimizer steps finished.
+        step: usize,
     },
     /// What frozen stages make of the examples is being kept.
     Caching {

@@ -89,6 +89,9 @@ impl Observer for ProgressLine {
             Event::Skipped { error } => self.line(format!("{error}; the one before it is used")),
             Event::Resumed { step, .. } => self.line(format!("goes on after step {step}")),
             Event::Caching { done, all } => self.caching(*done, *all),
+            Event::Plan { change, step, .. } if !change.is_empty() => {
+                self.line(format!("plan after step {step}: {change}"));
+            }
             Event::Step(info) => self.step(info),
             Event::Evaluated(evaluation) => {
                 let figure =

@@ -4,6 +4,7 @@
 //! `moments.safetensors` (the optimizer's), `state.json` and `checksums.json`. What has never trained stands once, in
 //! `base-<hash>.safetensors` beside them, so that a checkpoint costs what trains.
 
+use super::planning::Planning;
 use super::start::Start;
 use super::{Fit, Report, RunError};
 use crate::checkpoint::{CheckpointError, load_selected, save_tensors_hashed, selected, write_file, write_folder};
@@ -77,6 +78,8 @@ pub(super) struct State {
     pub(super) best_merit: Option<f64>,
     /// Updates that each parameter's moments have seen.
     moment_steps: BTreeMap<String, i32>,
+    #[serde(default)]
+    pub(super) planning: Planning,
     /// What observers have gathered, by their names.
     pub(super) observers: BTreeMap<String, serde_json::Value>,
     pub(super) report: Report,
@@ -99,6 +102,7 @@ pub(super) struct Snapshot<'a, M> {
     pub(super) identity: &'a Identity,
     pub(super) start: Option<String>,
     pub(super) trained: &'a BTreeSet<String>,
+    pub(super) planning: &'a Planning,
     pub(super) observers: BTreeMap<String, serde_json::Value>,
     pub(super) report: &'a Report,
 }
@@ -129,6 +133,7 @@ pub(super) fn save<M: Module>(
         trained: snapshot.trained.clone(),
         best_merit: snapshot.best.map(|(merit, _)| *merit),
         moment_steps: moments.iter().map(|moments| (moments.path.clone(), moments.steps)).collect(),
+        planning: snapshot.planning.clone(),
         observers: snapshot.observers.clone(),
         report: snapshot.report.clone(),
     };
