@@ -1,4 +1,5 @@
 use super::TrainError;
+use crate::cache::Cache;
 use crate::optim::{AdamW, Schedule, Warmup};
 use crate::params::Rates;
 use serde::{Deserialize, Serialize};
@@ -35,8 +36,8 @@ pub struct Fit {
     pub patience: Option<usize>,
     /// Which weights the model has at the end.
     pub keep: Keep,
-    /// Memory for what wholly frozen stages make of each example, in bytes; 0 computes it anew in every epoch.
-    pub cache_bytes: usize,
+    /// Where what wholly frozen stages make of each example is kept.
+    pub cache: Cache,
     /// Where `best.safetensors`, `last.safetensors` and `history.jsonl` go; `None` writes nothing.
     pub folder: Option<PathBuf>,
     /// How often everything that the next step depends on is saved under `folder`. With `None` only a run that an
@@ -108,7 +109,7 @@ impl Default for Fit {
             monitor: Monitor::Loss,
             patience: None,
             keep: Keep::Best,
-            cache_bytes: 2 << 30,
+            cache: Cache::memory(),
             folder: None,
             save_every: None,
             keep_checkpoints: 2,

@@ -1,4 +1,4 @@
-use super::cache::Cache;
+use super::cache::States;
 use super::evaluate::{evaluate_from, plain_device};
 use super::lock::Lock;
 use super::saved::{self, Identity, Restored, Snapshot};
@@ -121,8 +121,8 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     pub(super) optimizer: Optimizer,
     pub(super) steps: usize,
     steps_an_epoch: usize,
-    pub(super) train_cache: Option<Cache<B::State>>,
-    pub(super) validation_cache: Option<Cache<B::State>>,
+    pub(super) train_cache: Option<States<B::State>>,
+    pub(super) validation_cache: Option<States<B::State>>,
     best: Option<(f64, Model<B, H>)>,
     pub(super) stop: Option<StopReason>,
     pub(super) report: Report,
@@ -286,11 +286,13 @@ where
     }
 
     fn finish(mut self) -> Result<Report, Error> {
+        self.drop_caches();
         self.save("last.safetensors")?;
         if let (Keep::Best, Some((_, best))) = (self.config.keep, self.best.take()) {
             *self.model = best;
         }
         self.report.stop = self.stop.unwrap_or_default();
+        self.report.plain = self.plan.plain.clone();
         self.report.trainable_values = self.plan.trainable_values();
         self.report.all_values = self.plan.all_values();
         let held = self.inventory.entries.iter().filter(|entry| self.optimizer.holds(entry.id));

@@ -17,8 +17,8 @@ mod step;
 
 pub use config::{Fit, Keep, Monitor, SaveEvery};
 pub use error::TrainError;
-pub use evaluate::evaluate;
 pub(crate) use evaluate::plain_device;
+pub use evaluate::{Evaluate, evaluate, evaluate_cached};
 pub use event::{Control, Event, Observer, StepInfo};
 pub use fit::{Data, fit};
 use history::History;

@@ -1,4 +1,5 @@
 use super::{Control, Event, Observer};
+use crate::cache::CacheReport;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 
@@ -45,7 +46,7 @@ impl ProgressLine {
     fn caching(&mut self, done: usize, all: usize) {
         if done == all {
             self.bar.take().inspect(ProgressBar::finish_and_clear);
-            return self.line(format!("frozen stages computed once for {all} examples"));
+            return;
         }
         if self.bar.is_none() {
             self.start(all, "frozen stages");
@@ -54,10 +55,22 @@ impl ProgressLine {
     }
 }
 
+fn cached(report: &CacheReport) -> String {
+    let CacheReport { hits, misses, damaged, memory_bytes, disk_bytes, .. } = report;
+    let damaged = if *damaged > 0 { format!(", {damaged} of them damaged before") } else { String::new() };
+    let [memory, disk] = [memory_bytes, disk_bytes].map(|bytes| *bytes as f64 / 1e6);
+    format!(
+        "frozen stages: {misses} examples computed{damaged}, {hits} found; {memory:.1} MB in memory, {disk:.1} MB in files"
+    )
+}
+
 impl Observer for ProgressLine {
     fn on(&mut self, event: &Event<'_>) -> Control {
         match event {
+            Event::Cache(plan) => self.line(plan.to_string()),
             Event::Caching { done, all } => self.caching(*done, *all),
+            Event::Cached(report) => self.line(cached(report)),
+            Event::CacheBroken { error } => self.line(format!("{error}; the run goes on without writing there")),
             Event::Step(info) => {
                 let before = self.smoothed_loss.unwrap_or(info.loss);
                 self.smoothed_loss = Some(0.9 * before + 0.1 * info.loss);
