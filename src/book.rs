@@ -15,5 +15,6 @@ pages! {
     PortACheckpoint: "how-to/port-a-checkpoint.md",
     LoadAndSave: "how-to/load-and-save.md",
     GoOn: "how-to/go-on.md",
+    KeepFrozenStages: "how-to/keep-frozen-stages.md",
     ChooseADevice: "how-to/choose-a-device.md",
 }

@@ -5,7 +5,9 @@ use crate::cache::CacheError;
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::device::DeviceError;
+use crate::metric::MetricError;
 use crate::params::{FreezeError, InventoryError, SelectorError};
+use crate::plot::PlotError;
 use crate::train::TrainError;
 use thiserror::Error;
 
@@ -40,4 +42,10 @@ pub enum Error {
     /// Loading or saving.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// Measuring.
+    #[error(transparent)]
+    Metric(#[from] MetricError),
+    /// Drawing a picture.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
 }

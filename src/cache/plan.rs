@@ -1,4 +1,5 @@
 use super::Cache;
+use super::report::size;
 use crate::params::TrainPlan;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -85,8 +86,8 @@ impl fmt::Display for NoCache {
             Self::InputChanges => write!(f, "the objective makes another input of an example each time"),
             Self::ReadOnce => write!(f, "each example is read only once, which memory does not outlive; give a folder"),
             Self::TooLarge { bytes, budget } => {
-                let [bytes, budget] = [bytes, budget].map(|bytes| *bytes as f64 / 1e6);
-                write!(f, "states need about {bytes:.1} MB, and there are {budget:.1} MB of memory; give a folder")
+                let [bytes, budget] = [*bytes, *budget].map(size);
+                write!(f, "states need about {bytes}, and memory for them is {budget}; give a folder")
             }
         }
     }

@@ -1,5 +1,6 @@
 use super::NoCache;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// What a cache did in a run, all changes of plan together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,5 +34,27 @@ impl CacheReport {
             write_error: self.write_error.take().or(next.write_error.clone()),
             ..next
         };
+    }
+}
+
+/// A line, without what was not written.
+impl fmt::Display for CacheReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "frozen stages: {} examples computed, {} found", self.misses, self.hits)?;
+        if self.damaged > 0 {
+            write!(f, ", {} damaged before", self.damaged)?;
+        }
+        write!(f, "; {} in memory, {} in files", size(self.memory_bytes), size(self.disk_bytes))
+    }
+}
+
+/// Bytes to three digits or so: `71.8 MB`.
+pub(super) fn size(bytes: u64) -> String {
+    let bytes = bytes as f64;
+    match bytes {
+        1e9.. => format!("{:.1} GB", bytes / 1e9),
+        1e6.. => format!("{:.1} MB", bytes / 1e6),
+        1e3.. => format!("{:.1} kB", bytes / 1e3),
+        _ => format!("{bytes} B"),
     }
 }

@@ -135,8 +135,8 @@ impl Writer {
         Ok(at)
     }
 
-    /// Writes the index and makes the file visible.
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    /// Writes the index and makes the file visible; gives the size of its records.
+    pub(super) fn finish(mut self) -> io::Result<u64> {
         let index: Vec<u8> = self.entries.iter().flat_map(|at| at.to_bytes()).collect();
         self.file.write_all(&index)?;
         self.file.write_all(&checksum(&self.prefix, &index))?;
@@ -148,7 +148,7 @@ impl Writer {
         file.unlock().ok();
         sync_folder(&self.folder)?;
         self.segment.set(Segment { file: Mutex::new(file) }).ok();
-        Ok(())
+        Ok(self.len - HEAD)
     }
 }
 

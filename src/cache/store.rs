@@ -45,6 +45,15 @@ impl Slot {
         }
     }
 
+    /// Whether it can be asked for.
+    pub(crate) fn is_kept(&self) -> bool {
+        match self {
+            Self::Memory(_) => true,
+            Self::Disk(disk) => disk.segment.get().is_some(),
+            Self::Nowhere => false,
+        }
+    }
+
     pub(crate) fn is_disk(&self) -> bool {
         matches!(self, Self::Disk(_))
     }
@@ -146,7 +155,10 @@ impl Store {
             return None;
         }
         match whole {
-            Some((record, disk)) => Some(self.hold(record, Some(disk))),
+            Some((record, disk)) => {
+                self.report.disk_bytes += disk.at.len;
+                Some(self.hold(record, Some(disk)))
+            }
             None => {
                 self.report.damaged += 1;
                 None
@@ -168,7 +180,6 @@ impl Store {
     }
 
     fn hold(&mut self, record: Record, disk: Option<Disk>) -> Slot {
-        self.report.disk_bytes += disk.as_ref().map_or(0, |disk| disk.at.len);
         let bytes = record.bytes();
         if bytes <= self.memory_left {
             self.memory_left -= bytes;
@@ -188,7 +199,7 @@ impl Store {
         let at = writer.put(key, &record.to_bytes()).map_err(error)?;
         let segment = writer.segment.clone();
         match writer.len() >= SEGMENT {
-            true => writer.finish().map_err(error)?,
+            true => self.report.disk_bytes += writer.finish().map_err(error)?,
             false => folder.writer = Some(writer),
         }
         let disk = Disk { segment, at };
@@ -199,9 +210,13 @@ impl Store {
     /// Makes what was put last visible.
     pub(crate) fn finish(&mut self) {
         let Some(folder) = &mut self.folder else { return };
-        if let Some(Err(source)) = folder.writer.take().map(Writer::finish) {
-            let error = CacheError::io("write into", &folder.dir)(source);
-            self.give_up(error);
+        match folder.writer.take().map(Writer::finish) {
+            Some(Ok(bytes)) => self.report.disk_bytes += bytes,
+            Some(Err(source)) => {
+                let error = CacheError::io("write into", &folder.dir)(source);
+                self.give_up(error);
+            }
+            None => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::evaluate::{in_length_order, plain_device};
 use super::fit::Run;
-use super::{Control, Event, Fit, StopReason};
+use super::{Event, Fit};
 use crate::backbone::Backbone;
 use crate::cache::{Cache, CachePlan, CacheReport, Key, NoCache, Slot, Store, prefix_key, row_key};
 use crate::error::Error;
@@ -38,7 +38,7 @@ impl<S: RowsExt> States<S> {
             true => wanted.par_iter().map(|slot| slots[*slot].record()).collect(),
             false => wanted.iter().map(|slot| slots[*slot].record()).collect(),
         };
-        let gone = wanted.iter().zip(&read).filter(|(slot, record)| record.is_none() && slots[**slot].is_disk());
+        let gone = wanted.iter().zip(&read).filter(|(slot, record)| record.is_none() && slots[**slot].is_kept());
         self.unread.lock().unwrap_or_else(PoisonError::into_inner).extend(gone.map(|(slot, _)| *slot));
         let records: Option<Vec<&Record>> = read.iter().map(|record| record.as_deref()).collect();
         S::decode(&self.template, &records?)
@@ -106,7 +106,7 @@ where
     pub(super) fn fill(
         &mut self,
         examples: &[O::Example],
-        progress: &mut dyn FnMut(usize),
+        progress: &mut dyn FnMut(usize) -> Result<(), Error>,
     ) -> Result<Filled<B::State>, Error> {
         let order = in_length_order(self.objective, examples, self.batch_size);
         let keys = if self.store.has_folder() { Some(self.keys(examples, &order)?) } else { None };
@@ -135,15 +135,15 @@ where
                 slots[*slot] = Some(self.store.put(keys_in_order[*slot], record));
             }
             done += batch.len();
-            progress(done);
+            progress(done)?;
         }
         self.store.finish();
         if missing.is_empty() && done > 0 {
-            progress(done);
+            progress(done)?;
         }
         let Some(template) = template else { return Ok(Filled::Empty) };
-        self.store.report.rows += examples.len();
-        let slots = slots.into_iter().map(|slot| slot.unwrap_or(Slot::Nowhere)).collect();
+        let slots: Vec<Slot> = slots.into_iter().map(|slot| slot.unwrap_or(Slot::Nowhere)).collect();
+        self.store.report.rows += slot_of.iter().filter(|slot| slots[**slot].is_kept()).count();
         Ok(Filled::Kept(States { slot_of, slots, template, unread: Mutex::default() }))
     }
 
@@ -267,14 +267,8 @@ where
         before: usize,
     ) -> Result<Option<States<B::State>>, Error> {
         let all = self.data.train.len() + self.data.validation.len();
-        let (observers, stop) = (&mut *self.observers, &mut self.stop);
-        let filled = filler.fill(examples, &mut |done| {
-            for observer in observers.iter_mut() {
-                if observer.on(&Event::Caching { done: before + done, all }) == Control::Stop {
-                    *stop = stop.or(Some(StopReason::Observer));
-                }
-            }
-        })?;
+        let mut progress = |done| self.tell(&Event::Caching { done: before + done, all });
+        let filled = filler.fill(examples, &mut progress)?;
         match filled {
             Filled::Kept(states) => Ok(Some(states)),
             Filled::Empty => Ok(None),

@@ -1,5 +1,4 @@
-use super::{Control, Event, Observer};
-use crate::cache::CacheReport;
+use super::{Control, Event, Observer, ObserverError};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 
@@ -55,21 +54,12 @@ impl ProgressLine {
     }
 }
 
-fn cached(report: &CacheReport) -> String {
-    let CacheReport { hits, misses, damaged, memory_bytes, disk_bytes, .. } = report;
-    let damaged = if *damaged > 0 { format!(", {damaged} of them damaged before") } else { String::new() };
-    let [memory, disk] = [memory_bytes, disk_bytes].map(|bytes| *bytes as f64 / 1e6);
-    format!(
-        "frozen stages: {misses} examples computed{damaged}, {hits} found; {memory:.1} MB in memory, {disk:.1} MB in files"
-    )
-}
-
 impl Observer for ProgressLine {
-    fn on(&mut self, event: &Event<'_>) -> Control {
+    fn on(&mut self, event: &Event<'_>) -> Result<Control, ObserverError> {
         match event {
             Event::Cache(plan) => self.line(plan.to_string()),
             Event::Caching { done, all } => self.caching(*done, *all),
-            Event::Cached(report) => self.line(cached(report)),
+            Event::Cached(report) => self.line(report.to_string()),
             Event::CacheBroken { error } => self.line(format!("{error}; the run goes on without writing there")),
             Event::Step(info) => {
                 let before = self.smoothed_loss.unwrap_or(info.loss);
@@ -97,6 +87,6 @@ impl Observer for ProgressLine {
             }
             _ => {}
         }
-        Control::Continue
+        Ok(Control::Continue)
     }
 }

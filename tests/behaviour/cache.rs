@@ -11,7 +11,7 @@ use rekindle::objective::{LabelledRow, text_input};
 use rekindle::params::{Freeze, Inventory, Progress, Rates, TrainPlan};
 use rekindle::rows::RowsExt;
 use rekindle::train::{
-    Control, Data, Evaluate, Event, Fit, Observer, Report, SaveEvery, evaluate, evaluate_cached, fit,
+    Control, Data, Evaluate, Event, Fit, Observer, ObserverError, Report, SaveEvery, evaluate, evaluate_cached, fit,
 };
 
 use super::support::*;
@@ -209,13 +209,13 @@ struct Said {
 }
 
 impl Observer for Said {
-    fn on(&mut self, event: &Event<'_>) -> Control {
+    fn on(&mut self, event: &Event<'_>) -> Result<Control, ObserverError> {
         match event {
             Event::Cache(plan) => self.lines.push(plan.to_string()),
-            Event::Step(info) if Some(info.step) == self.stop_after => return Control::Stop,
+            Event::Step(info) if Some(info.step) == self.stop_after => return Ok(Control::Stop),
             _ => {}
         }
-        Control::Continue
+        Ok(Control::Continue)
     }
 }
 

@@ -9,7 +9,7 @@ use rekindle::backbone::{Backbone, Bert, BertState, Pooling, Stages, TextFeature
 use rekindle::cache::{Cache, CacheReport};
 use rekindle::head::Classifier;
 use rekindle::params::Freeze;
-use rekindle::train::{Control, Data, Event, Fit, Observer, Report, fit};
+use rekindle::train::{Control, Data, Event, Fit, Observer, ObserverError, Report, fit};
 use rekindle::{Error, Model};
 
 use super::cache::{distinct, in_folder, run, same};
@@ -66,7 +66,7 @@ fn a_damaged_or_cut_file_is_computed_again() {
 struct Damager(PathBuf, usize);
 
 impl Observer for Damager {
-    fn on(&mut self, event: &Event<'_>) -> Control {
+    fn on(&mut self, event: &Event<'_>) -> Result<Control, ObserverError> {
         if matches!(event, Event::Step(info) if info.step == self.1) {
             for path in segments(&self.0) {
                 let mut bytes = std::fs::read(&path).unwrap();
@@ -76,7 +76,7 @@ impl Observer for Damager {
                 std::fs::OpenOptions::new().write(true).open(&path).unwrap().write_all(&bytes).unwrap();
             }
         }
-        Control::Continue
+        Ok(Control::Continue)
     }
 }
 
@@ -112,6 +112,24 @@ fn runs_at_once_share_a_folder() {
 }
 
 #[test]
+fn what_a_killed_run_left_is_removed_and_what_one_writes_is_not() {
+    let folder = temporary();
+    let config = in_folder(folder.path());
+    run(&Freeze::Backbone, &config);
+    let prefix = segments(folder.path())[0].parent().unwrap().to_path_buf();
+    let part = |name: &str, age| {
+        let path = prefix.join(format!(".part.segment.{name}"));
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(age)).unwrap();
+        (path, file)
+    };
+    let ((old, _), (young, _), (locked, lock)) = (part("old", 100), part("young", 1), part("locked", 100));
+    lock.lock().unwrap();
+    assert_eq!(run(&Freeze::Backbone, &config).0.cache.misses, 0);
+    assert_eq!([old.exists(), young.exists(), locked.exists()], [false, true, true]);
+}
+
+#[test]
 fn a_folder_that_cannot_be_made_is_an_error() {
     let folder = temporary();
     let path = folder.path().join("file");
@@ -128,11 +146,11 @@ fn a_folder_that_cannot_be_made_is_an_error() {
 struct Broken(Vec<String>);
 
 impl Observer for Broken {
-    fn on(&mut self, event: &Event<'_>) -> Control {
+    fn on(&mut self, event: &Event<'_>) -> Result<Control, ObserverError> {
         if let Event::CacheBroken { error } = event {
             self.0.push(error.to_string());
         }
-        Control::Continue
+        Ok(Control::Continue)
     }
 }
 
@@ -172,10 +190,13 @@ fn a_full_disk_is_told_and_the_run_goes_on() {
         same(&with, &without);
         assert_eq!(said.len(), 1);
         assert!(said[0].contains("free space") && with.0.cache.write_error.as_ref() == said.first(), "{said:?}");
-        assert_eq!(segments(disk.0.path()).len(), 0);
+        assert_eq!((segments(disk.0.path()).len(), with.0.cache.disk_bytes, with.0.cache.damaged), (0, 0, 0));
+        let kept = with.0.cache.rows;
+        assert!(if memory == 0 { kept == 0 } else { kept > 10 && (kept == 56) == (memory > 20_000) }, "{kept}");
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a_folder_that_cannot_be_written_to_is_still_read() {
     let folder = temporary();
