@@ -9,6 +9,7 @@ pages! {
     Tour: "tour.md",
     ReadAPlan: "how-to/read-a-plan.md",
     OwnFreezePolicy: "how-to/own-freeze-policy.md",
+    ChooseALoss: "how-to/choose-a-loss.md",
     OwnHead: "how-to/own-head.md",
     OwnObjective: "how-to/own-objective.md",
     OwnBackbone: "how-to/own-backbone.md",
@@ -16,5 +17,6 @@ pages! {
     LoadAndSave: "how-to/load-and-save.md",
     GoOn: "how-to/go-on.md",
     KeepFrozenStages: "how-to/keep-frozen-stages.md",
+    WatchARun: "how-to/watch-a-run.md",
     ChooseADevice: "how-to/choose-a-device.md",
 }

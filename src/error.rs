@@ -5,6 +5,7 @@ use crate::cache::CacheError;
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::device::DeviceError;
+use crate::loss::LossError;
 use crate::metric::MetricError;
 use crate::params::{FreezeError, InventoryError, SelectorError};
 use crate::plot::PlotError;
@@ -24,6 +25,9 @@ pub enum Error {
     /// An input that a backbone cannot read.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// Choosing a loss.
+    #[error(transparent)]
+    Loss(#[from] LossError),
     /// Listing a model's parameters.
     #[error(transparent)]
     Inventory(#[from] InventoryError),

@@ -1,4 +1,4 @@
-use super::{Monitor, TrainError};
+use super::{Monitor, Regularisation, TrainError};
 use crate::cache::Cache;
 use crate::optim::{AdamW, Schedule, Warmup};
 use crate::params::Rates;
@@ -24,6 +24,9 @@ pub struct Fit {
     pub schedule: Schedule,
     /// Largest L2 norm of all gradients together; `None` does not clip.
     pub clip_norm: Option<f64>,
+    /// Terms of the loss besides the head's, and mixing of weights.
+    #[serde(default)]
+    pub regularisation: Regularisation,
     /// Order, masking and dropout are functions of it.
     pub seed: u64,
     /// Makes batches of rows of similar length.
@@ -82,6 +85,7 @@ impl Default for Fit {
             optimizer: AdamW::default(),
             schedule: Schedule::Linear { warmup: Warmup::Ratio(0.1) },
             clip_norm: Some(1.0),
+            regularisation: Regularisation::default(),
             seed: 0,
             bucket: true,
             eval_every: None,
@@ -139,6 +143,7 @@ impl Fit {
             return bad("clip_norm", norm.to_string(), "give a number above 0, or None");
         }
         self.schedule.check()?;
+        self.regularisation.check()?;
         let AdamW { betas, eps } = self.optimizer;
         let betas_mean_something = [betas.0, betas.1].iter().all(|beta| (0.0..1.0).contains(&(*beta as f32)));
         // Without it, what had no gradient yet (an embedding row that no text uses) would become 0 / 0.

@@ -2,6 +2,7 @@ use super::cache::States;
 use super::evaluate::{evaluate_from, plain_device};
 use super::lock::Lock;
 use super::saved::{self, Identity, Restored, Snapshot};
+use super::start::Start;
 use super::{
     Evaluation, Event, Fit, History, Keep, Observer, Observers, Report, RunError, SaveEvery, StopReason, TrainError,
 };
@@ -68,7 +69,8 @@ where
     let epochs = steps.div_ceil(steps_an_epoch);
     let lengths: Vec<usize> = data.train.iter().map(|example| objective.length(example)).collect();
     let prints = |examples: &[O::Example]| examples.iter().map(|example| objective.fingerprint(example)).collect();
-    let identity = Identity::of(config, policy, [prints(data.train), prints(data.validation)], &inventory);
+    let prints = [prints(data.train), prints(data.validation)];
+    let identity = Identity::of(config, policy, prints, &inventory, model.head.settings());
 
     let mut run = Run {
         device: plain_device(model).autodiff(),
@@ -83,6 +85,7 @@ where
         plan,
         planned: false,
         trained: BTreeSet::new(),
+        start_weights: Start::default(),
         base: None,
         identity,
         steps,
@@ -114,6 +117,7 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     planned: bool,
     /// Paths of what has trained so far, and of buffers.
     trained: BTreeSet<String>,
+    pub(super) start_weights: Start,
     /// The file with everything else, once it is written.
     base: Option<String>,
     identity: Identity,
@@ -156,7 +160,7 @@ where
             }
         })?;
         told?;
-        let Some(Restored { model, best, optimizer, state }) = restored else {
+        let Some(Restored { model, best, optimizer, start, state }) = restored else {
             self.history = Some(History::create(folder)?);
             return Ok(());
         };
@@ -164,6 +168,7 @@ where
         // The run may have been killed between its last checkpoint and the removal of an older one.
         saved::prune(folder, self.config.keep_checkpoints)?;
         *self.model = model;
+        self.start_weights = start;
         (self.best, self.optimizer, self.trained, self.report) = (best, optimizer, state.trained, state.report);
         self.seconds_before = self.report.seconds;
         self.stop_without_improvement();
@@ -225,6 +230,9 @@ where
         self.optimizer.retain(|id| ids.contains(&id));
         let touched = (0..entries.len()).filter(|index| trains(*index) || entries[*index].is_buffer());
         self.trained.extend(touched.map(|index| entries[index].path.clone()));
+        if self.config.regularisation.needs_start() {
+            self.start_weights.take(&*self.model, &self.inventory, &self.plan);
+        }
         self.base = None;
         let plan = self.plan.clone();
         self.tell(&Event::Plan { plan: &plan, epoch })?;
@@ -248,11 +256,13 @@ where
             return Ok(());
         }
         self.report.seconds = self.seconds();
+        let start = self.start_weights.save(&*self.model, folder)?;
         let snapshot = Snapshot {
             model: &*self.model,
             best: self.best.as_ref(),
             optimizer: &self.optimizer,
             identity: &self.identity,
+            start,
             trained: &self.trained,
             observers: self.observers.states(),
             report: &self.report,

@@ -52,7 +52,7 @@ pub enum StopReason {
 pub struct Report {
     /// Optimizer steps done.
     pub steps: usize,
-    /// Mean loss of every step.
+    /// Mean loss of every step, with the terms of [`Fit::regularisation`](super::Fit::regularisation).
     pub losses: Vec<f64>,
     /// Gradient norm of every step, before clipping.
     pub grad_norms: Vec<f64>,
