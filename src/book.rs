@@ -18,6 +18,7 @@ pages! {
     LoadAndSave: "how-to/load-and-save.md",
     GoOn: "how-to/go-on.md",
     Measure: "how-to/measure.md",
+    KeepFrozenStages: "how-to/keep-frozen-stages.md",
     WatchARun: "how-to/watch-a-run.md",
     ChooseADevice: "how-to/choose-a-device.md",
 }

@@ -1,4 +1,5 @@
 use super::{Monitor, Regularisation, TrainError};
+use crate::cache::Cache;
 use crate::optim::{AdamW, Schedule, Warmup};
 use crate::params::Rates;
 use serde::{Deserialize, Serialize};
@@ -42,8 +43,8 @@ pub struct Fit {
     pub patience: Option<usize>,
     /// Which weights the model has at the end.
     pub keep: Keep,
-    /// Memory for what wholly frozen stages make of each example, in bytes; 0 computes it anew in every epoch.
-    pub cache_bytes: usize,
+    /// Where what wholly frozen stages make of each example is kept.
+    pub cache: Cache,
     /// Where `best.safetensors`, `last.safetensors` and `history.jsonl` go; `None` writes nothing. The weights are written
     /// after every validation, or, where [`save_every`](Self::save_every) makes checkpoints that hold them, at the end.
     pub folder: Option<PathBuf>,
@@ -96,7 +97,7 @@ impl Default for Fit {
             monitor: Monitor::Loss,
             patience: None,
             keep: Keep::Best,
-            cache_bytes: 2 << 30,
+            cache: Cache::memory(),
             folder: None,
             save_every: None,
             keep_checkpoints: 2,

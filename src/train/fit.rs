@@ -1,4 +1,4 @@
-use super::cache::Cache;
+use super::cache::States;
 use super::evaluate::{evaluate_from, plain_device};
 use super::lock::Lock;
 use super::planning::Planning;
@@ -131,8 +131,8 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     pub(super) optimizer: Optimizer,
     pub(super) steps: usize,
     pub(super) steps_an_epoch: usize,
-    pub(super) train_cache: Option<Cache<B::State>>,
-    pub(super) validation_cache: Option<Cache<B::State>>,
+    pub(super) train_cache: Option<States<B::State>>,
+    pub(super) validation_cache: Option<States<B::State>>,
     best: Option<(f64, Model<B, H>)>,
     pub(super) stop: Option<StopReason>,
     pub(super) report: Report,
@@ -304,6 +304,7 @@ where
     }
 
     fn finish(&mut self) -> Result<Report, Error> {
+        self.drop_caches();
         self.save("last.safetensors")?;
         // What a validation did not write, or one of an interrupted run wrote that will have come again.
         let Fit { folder, save_every, resume, .. } = self.config;
@@ -314,6 +315,7 @@ where
             *self.model = best;
         }
         self.report.stop = self.stop.unwrap_or_default();
+        self.report.plain = self.plan.plain.clone();
         self.report.trainable_values = self.plan.trainable_values();
         self.report.all_values = self.plan.all_values();
         let held = self.inventory.entries.iter().filter(|entry| self.optimizer.holds(entry.id));

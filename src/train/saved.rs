@@ -40,8 +40,9 @@ impl Identity {
     ) -> Self {
         let hash = |value: &dyn Debug| blake3::hash(format!("{value:?}").as_bytes()).to_hex().to_string();
         let entries = inventory.entries.iter().map(|entry| (&entry.path, &entry.shape, entry.kind));
-        // Where and how often a run saves does not change what it computes.
+        // Where and how often a run saves does not change what it computes, nor where it keeps states.
         let config = Fit { folder: None, resume: false, save_every: None, keep_checkpoints: 0, ..config.clone() };
+        let config = Fit { cache: config.cache.arithmetic(), ..config };
         Self {
             configuration: format!("{config:?}"),
             policy: format!("{policy:?}"),

@@ -1,6 +1,6 @@
 //! One optimizer step: micro-batches forward and backward, their gradients summed.
 
-use super::cache::{Cache, run_plain};
+use super::cache::{States, run_plain};
 use super::fit::Run;
 use super::{Event, StepInfo, StepSeconds, TrainError};
 use crate::backbone::Backbone;
@@ -34,7 +34,7 @@ pub(super) struct Forward<'a, B: Backbone, H, O: Objective> {
     pub(super) snapshot: &'a Model<B, H>,
     pub(super) training: &'a Model<B, H>,
     pub(super) plain: &'a [bool],
-    pub(super) cache: Option<&'a Cache<B::State>>,
+    pub(super) cache: Option<&'a States<B::State>>,
     pub(super) objective: &'a O,
     pub(super) examples: &'a [O::Example],
     pub(super) device: &'a Device,

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod accumulation;
+mod cache;
+mod cache_faults;
 mod damage;
 mod data_faults;
 mod distillation;
