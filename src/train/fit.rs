@@ -66,6 +66,7 @@ where
     let steps_an_epoch = data.train.len().div_ceil(config.batch_size).div_ceil(config.accumulation);
     let steps = config.max_steps.unwrap_or(config.epochs.saturating_mul(steps_an_epoch));
     let epochs = steps.div_ceil(steps_an_epoch);
+    config.schedule.check_for(steps).map_err(TrainError::from)?;
     let lengths: Vec<usize> = data.train.iter().map(|example| objective.length(example)).collect();
     let prints = |examples: &[O::Example]| examples.iter().map(|example| objective.fingerprint(example)).collect();
     let identity = Identity::of(config, policy, [prints(data.train), prints(data.validation)], &inventory);
