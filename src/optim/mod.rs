@@ -1,14 +1,24 @@
-//! What an optimizer step is made of: the schedule, the gradients' norm, the update.
+//! What an optimizer step is made of: the schedule, clipping, the update.
 
+mod adafactor;
 mod adamw;
+mod clip;
 mod finite;
 mod gradients;
+mod lion;
 mod moments;
+mod optimizer;
 mod schedule;
+mod sgd;
 mod stable_decay;
 
-pub use adamw::{AdamW, Optimizer, Update};
+pub use adafactor::Adafactor;
+pub use adamw::AdamW;
+pub use clip::{Clipping, NormType};
 pub(crate) use finite::not_finite;
 pub use gradients::{GradientNorms, clip_factor};
+pub use lion::Lion;
+pub use optimizer::{Optimizer, OptimizerConfig, Update};
 pub use schedule::{Schedule, ScheduleError, Warmup};
+pub use sgd::Sgd;
 pub use stable_decay::{Ramp, WarmupStableDecay};

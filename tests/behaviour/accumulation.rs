@@ -4,6 +4,7 @@ use rekindle::Model;
 use rekindle::backbone::{Bert, Pooling, TextFeatures, TextInput};
 use rekindle::head::TaskHead;
 use rekindle::objective::Objective;
+use rekindle::optim::AdamW;
 use rekindle::params::Freeze;
 use rekindle::train::{Data, Fit, Report, fit};
 
@@ -26,7 +27,7 @@ where
         let mut model = make();
         let mut config = Fit { batch_size, accumulation, ..fit_config(6, 1e-3) };
         // What has next to no gradient is moved by rounding alone if this is 1e-8.
-        config.optimizer.eps = 1e-4;
+        config.optimizer = AdamW { eps: 1e-4, ..AdamW::default() }.into();
         let data = Data { train: examples, validation: &[] };
         let report = fit(&mut model, objective, data, &Freeze::Nothing, &config, &mut []).unwrap();
         (report, model)

@@ -11,6 +11,7 @@ mod foreign;
 mod freezing;
 mod input_faults;
 mod masking;
+mod optimizers;
 mod plain;
 mod policies;
 mod pretraining;
