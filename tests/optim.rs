@@ -1,4 +1,4 @@
-//! Optimizers, clipping and accumulation against PyTorch and Transformers.
+//! Optimizers, clipping, weight averages and accumulation against PyTorch and Transformers.
 //!
 //! Needs the reference folders beside the checkout, or `REKINDLE_SHARED`; those that are copied to `tests/fixtures` are read
 //! from there.
@@ -13,7 +13,8 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 use rekindle::checkpoint::Tensors;
 use rekindle::optim::{
-    Adafactor, AdamW, Clipping, GradientNorms, Lion, NormType, Optimizer, OptimizerConfig, Sgd, Update,
+    Adafactor, AdamW, Averager, Averaging, Clipping, EmaForm, GradientNorms, Lion, NormType, Optimizer,
+    OptimizerConfig, Sgd, Start, Update,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -269,6 +270,66 @@ fn clipping_is_pytorch_s() {
     let both = clip(Clipping { norm: Some(0.1), norm_type: NormType::P(2.0), value: Some(0.4) });
     let length = bounded.iter().flatten().map(|value| value * value).sum::<f32>().sqrt();
     near(&both, &bounded.clone().map(|values| values.iter().map(|v| v * (0.1 / (length + 1e-6))).collect()), "both");
+}
+
+#[derive(Module, Debug)]
+struct One {
+    w: Param<Tensor<2>>,
+}
+
+#[test]
+fn averages_are_those_of_the_references() {
+    let file = open(own("weight_averaging/expected.safetensors"));
+    let weights = file.f32("weights").unwrap();
+    let ema = |decay, form| Averaging::Ema { decay, form };
+    let mut cases = BTreeMap::from([
+        ("ema_0.999", Averaging::ema(0.999)),
+        ("ema_0.9", Averaging::ema(0.9)),
+        ("ema_0.999_warmup", ema(0.999, EmaForm::Warmup)),
+        ("ema_0.9999_power", ema(0.9999, EmaForm::Power(2.0 / 3.0))),
+        ("ema_0.9_bias_corrected", ema(0.9, EmaForm::BiasCorrected)),
+        ("swa", Averaging::Swa { start: Start::Step(1), every: 1 }),
+        ("uniform_last4", Averaging::Last { count: 4, every: 1 }),
+    ]);
+    for key in file.keys().filter(|key| *key != "weights") {
+        let config = cases.remove(key).unwrap_or_else(|| panic!("{key} is not covered"));
+        let expected = file.f32(key).unwrap();
+        let mut model = One { w: Param::from_tensor(tensor(vec![0.0; 12], [4, 3])) };
+        let id = model.w.id;
+        let mut averager = Averager::new(Some(config), 1);
+        let mut averages = vec![];
+        for step in 0..12 {
+            model = One { w: Param::initialized(id, tensor(weights[12 * step..][..12].to_vec(), [4, 3])) };
+            averager.update(&model, step + 1, |_| true);
+            averages.push(values(&averager.averaged(&model).w.val()));
+        }
+        assert_eq!(values(&model.w.val()), weights[12 * 11..], "the weights themselves stay");
+        let found = averages.concat();
+        let most = apart(&found[found.len() - expected.len()..], &expected);
+        println!("{key}: off by {most:.1e}");
+        assert!(most < 1e-6, "{key}: {most}");
+    }
+    assert!(cases.is_empty(), "{cases:?}");
+}
+
+#[test]
+fn an_average_takes_the_steps_it_says() {
+    // The weight of step t is t.
+    let run = |config| {
+        let id = One { w: Param::from_tensor(tensor(vec![0.0], [1, 1])) }.w.id;
+        let mut averager = Averager::new(Some(config), 3);
+        let at = |step: usize| One { w: Param::initialized(id, tensor(vec![step as f32], [1, 1])) };
+        [1, 2, 3, 4, 5, 6, 7, 8].map(|step| {
+            averager.update(&at(step), step, |_| true);
+            values(&averager.averaged(&at(step)).w.val())[0]
+        })
+    };
+    let swa = |start, every| run(Averaging::Swa { start, every });
+    assert_eq!(swa(Start::Step(5), 1), [1.0, 2.0, 3.0, 4.0, 5.0, 5.5, 6.0, 6.5]);
+    // The first step after an epoch of 3 steps is the 4th.
+    assert_eq!(swa(Start::Epoch(1), 2), [1.0, 2.0, 3.0, 4.0, 4.0, 5.0, 5.0, 6.0]);
+    assert_eq!(run(Averaging::Last { count: 2, every: 3 }), [1.0, 2.0, 3.0, 3.0, 3.0, 4.5, 4.5, 4.5]);
+    assert_eq!(run(Averaging::ema(0.5))[..3], [1.0, 1.5, 2.25]);
 }
 
 #[test]

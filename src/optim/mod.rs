@@ -1,7 +1,8 @@
-//! What an optimizer step is made of: the schedule, clipping, the update.
+//! What an optimizer step is made of: the schedule, clipping, the update, and averages of the weights.
 
 mod adafactor;
 mod adamw;
+mod averaging;
 mod clip;
 mod finite;
 mod gradients;
@@ -14,6 +15,7 @@ mod stable_decay;
 
 pub use adafactor::Adafactor;
 pub use adamw::AdamW;
+pub use averaging::{Averager, Averaging, EmaForm, Start};
 pub use clip::{Clipping, NormType};
 pub(crate) use finite::not_finite;
 pub use gradients::{GradientNorms, clip_factor};

@@ -1,5 +1,5 @@
 use super::TrainError;
-use crate::optim::{Clipping, NormType, OptimizerConfig, Schedule, Warmup};
+use crate::optim::{Averaging, Clipping, NormType, OptimizerConfig, Schedule, Warmup};
 use crate::params::Rates;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -29,6 +29,10 @@ pub struct Fit {
     /// Largest absolute value of each gradient, applied before `clip_norm`; `None` does not clip.
     #[serde(default)]
     pub clip_value: Option<f64>,
+    /// Averages the weights that train. Validations measure the averaged weights, `best` and `last` are averaged ones, and
+    /// `fit` leaves them in the model; training goes on from the weights themselves.
+    #[serde(default)]
+    pub averaging: Option<Averaging>,
     /// Order, masking and dropout are functions of it.
     pub seed: u64,
     /// Makes batches of rows of similar length.
@@ -110,6 +114,7 @@ impl Default for Fit {
             clip_norm: Some(1.0),
             clip_norm_type: NormType::default(),
             clip_value: None,
+            averaging: None,
             seed: 0,
             bucket: true,
             eval_every: None,
@@ -181,6 +186,9 @@ impl Fit {
         }
         if self.optimizer.sets_rate() && self.rates.lr != 1.0 {
             return bad("lr", self.rates.lr.to_string(), "give 1, for Adafactor's relative_step sets the rate itself");
+        }
+        if let Some((averaging, mend)) = self.averaging.and_then(|averaging| Some((averaging, averaging.mend()?))) {
+            return bad("averaging", format!("{averaging:?}"), mend);
         }
         if coupled && self.accumulation > 1 {
             return bad(

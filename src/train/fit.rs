@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::head::TaskHead;
 use crate::model::Model;
 use crate::objective::Objective;
-use crate::optim::Optimizer;
+use crate::optim::{Averager, Optimizer};
 use crate::params::{FreezePolicy, Inventory, Progress, TrainPlan, apply_plan};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -74,6 +74,7 @@ where
     let mut run = Run {
         device: plain_device(model).autodiff(),
         optimizer: Optimizer::new(config.optimizer),
+        average: Averager::new(config.averaging, steps_an_epoch),
         model,
         objective,
         data,
@@ -120,6 +121,7 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     identity: Identity,
     pub(super) device: Device,
     pub(super) optimizer: Optimizer,
+    pub(super) average: Averager,
     pub(super) steps: usize,
     steps_an_epoch: usize,
     pub(super) train_cache: Option<Cache<B::State>>,
@@ -150,17 +152,19 @@ where
             return Ok(());
         }
         let observers = &mut *self.observers;
-        let restored = saved::restore(folder, self.model, self.optimizer.clone(), &self.identity, |error| {
+        let fresh = (self.optimizer.clone(), self.average.clone());
+        let restored = saved::restore(folder, self.model, fresh, &self.identity, |error| {
             for observer in observers.iter_mut() {
                 observer.on(&Event::Skipped { error });
             }
         })?;
-        let Some(Restored { model, best, optimizer, state }) = restored else {
+        let Some(Restored { model, best, optimizer, average, state }) = restored else {
             self.history = Some(History::create(folder)?);
             return Ok(());
         };
         self.history = Some(History::reopen(folder, &state.report)?);
         *self.model = model;
+        self.average = average;
         (self.best, self.optimizer, self.trained, self.report) = (best, optimizer, state.trained, state.report);
         self.seconds_before = self.report.seconds;
         self.stop_without_improvement();
@@ -219,6 +223,7 @@ where
         let trains = |index: usize| self.plan.rows.iter().any(|row| row.entry == index);
         let ids: HashSet<u64> = self.plan.rows.iter().map(|row| entries[row.entry].id).collect();
         self.optimizer.retain(|id| ids.contains(&id));
+        self.average.retain(|id| ids.contains(&id));
         let touched = (0..entries.len()).filter(|index| trains(*index) || entries[*index].is_buffer());
         self.trained.extend(touched.map(|index| entries[index].path.clone()));
         let plan = self.plan.clone();
@@ -243,6 +248,7 @@ where
             model: &*self.model,
             best: self.best.as_ref(),
             optimizer: &self.optimizer,
+            average: &self.average,
             identity: &self.identity,
             trained: &self.trained,
             report: &self.report,
@@ -252,7 +258,7 @@ where
         self.tell(&Event::Saved { path: &path })
     }
 
-    /// Measures on the validation examples and remembers the best weights.
+    /// Measures on the validation examples and remembers the best weights, averaged ones where the run averages.
     fn validate(&mut self, epoch: usize) -> Result<(), Error> {
         if self.data.validation.is_empty() {
             return Ok(());
@@ -260,7 +266,8 @@ where
         let Fit { batch_size, seed, monitor, .. } = *self.config;
         let (plain, cache) = (&self.plan.plain, self.validation_cache.as_ref());
         let examples = self.data.validation;
-        let scores = evaluate_from(self.model, self.objective, examples, batch_size, seed, plain, cache)?;
+        let averaged = self.average.averaged(&*self.model);
+        let scores = evaluate_from(&averaged, self.objective, examples, batch_size, seed, plain, cache)?;
         let evaluation = Evaluation { step: self.report.steps, epoch: epoch + 1, summary: scores.summary() };
         if !evaluation.summary.loss.is_finite() {
             return Err(TrainError::EvaluationNotFinite { step: self.report.steps }.into());
@@ -269,7 +276,7 @@ where
         self.report.evaluations.push(evaluation);
         self.tell(&Event::Evaluated(&evaluation))?;
         if self.best.as_ref().is_none_or(|(best, _)| merit > *best) {
-            self.best = Some((merit, self.model.clone()));
+            self.best = Some((merit, averaged));
             self.report.best = Some(evaluation);
             self.save("best.safetensors")?;
         }
@@ -287,6 +294,7 @@ where
     }
 
     fn finish(mut self) -> Result<Report, Error> {
+        *self.model = self.average.averaged(&*self.model);
         self.save("last.safetensors")?;
         if let (Keep::Best, Some((_, best))) = (self.config.keep, self.best.take()) {
             *self.model = best;
@@ -322,6 +330,7 @@ where
     /// Saves the last good weights before an error goes up, which says more than one of saving them would.
     fn keep_on_error(&mut self, result: Result<(), Error>) -> Result<(), Error> {
         if result.is_err() {
+            *self.model = self.average.averaged(&*self.model);
             self.save("last.safetensors").ok();
         }
         result
@@ -330,7 +339,7 @@ where
     fn save(&mut self, name: &str) -> Result<(), Error> {
         let Some(folder) = &self.config.folder else { return Ok(()) };
         let path = folder.join(name);
-        save_weights(self.model, &path)?;
+        save_weights(&self.average.averaged(&*self.model), &path)?;
         self.tell(&Event::Saved { path: &path })
     }
 }

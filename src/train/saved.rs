@@ -1,13 +1,13 @@
 //! A run's checkpoints: everything that the next step depends on, each in a folder of its own that is written whole.
 //!
 //! `checkpoints/step-00000120/` holds `weights.safetensors` and `best.safetensors` (what has trained so far),
-//! `moments.safetensors` (the optimizer's), `state.json` and `checksums.json`. What has never trained stands once, in
+//! `moments.safetensors` (the optimizer's), `average.safetensors` (where the run averages), `state.json` and `checksums.json`. What has never trained stands once, in
 //! `base-<hash>.safetensors` beside them, so that a checkpoint costs what trains.
 
 use super::{Fit, Report, RunError};
 use crate::checkpoint::{CheckpointError, load_selected, save_tensors, selected, write_file, write_folder};
 use crate::error::Error;
-use crate::optim::Optimizer;
+use crate::optim::{Averager, Optimizer};
 use crate::params::{FreezePolicy, Inventory};
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,9 @@ pub(super) struct State {
     pub(super) best_merit: Option<f64>,
     /// Updates that each parameter's moments have seen.
     moment_steps: BTreeMap<String, i32>,
+    /// Weights that each parameter's average has seen.
+    #[serde(default)]
+    averaged: BTreeMap<String, u64>,
     pub(super) report: Report,
 }
 
@@ -69,6 +72,7 @@ pub(super) struct Restored<M> {
     pub(super) model: M,
     pub(super) best: Option<(f64, M)>,
     pub(super) optimizer: Optimizer,
+    pub(super) average: Averager,
     pub(super) state: State,
 }
 
@@ -77,6 +81,7 @@ pub(super) struct Snapshot<'a, M> {
     pub(super) model: &'a M,
     pub(super) best: Option<&'a (f64, M)>,
     pub(super) optimizer: &'a Optimizer,
+    pub(super) average: &'a Averager,
     pub(super) identity: &'a Identity,
     pub(super) trained: &'a BTreeSet<String>,
     pub(super) report: &'a Report,
@@ -97,6 +102,7 @@ pub(super) fn save<M: Module>(folder: &Path, snapshot: &Snapshot<'_, M>, keep: u
         trained: snapshot.trained.clone(),
         best_merit: snapshot.best.map(|(merit, _)| *merit),
         moment_steps: moments.iter().map(|moments| (moments.path.clone(), moments.steps)).collect(),
+        averaged: snapshot.average.seen(snapshot.model),
         report: snapshot.report.clone(),
     };
     write_folder::<Error>(&dir, |dir| {
@@ -106,6 +112,9 @@ pub(super) fn save<M: Module>(folder: &Path, snapshot: &Snapshot<'_, M>, keep: u
         }
         let tensors = moments.into_iter().flat_map(|moments| moments.into_tensors());
         save_tensors(dir.join("moments.safetensors"), tensors, &[])?;
+        if !state.averaged.is_empty() {
+            save_tensors(dir.join("average.safetensors"), snapshot.average.host(snapshot.model), &[])?;
+        }
         write_json(&dir.join("state.json"), &state)?;
         write_json(&dir.join(CHECKSUMS), &checksums(dir)?)
     })?;
@@ -121,14 +130,14 @@ pub(super) fn save<M: Module>(folder: &Path, snapshot: &Snapshot<'_, M>, keep: u
 pub(super) fn restore<M: Module>(
     folder: &Path,
     model: &M,
-    optimizer: Optimizer,
+    fresh: (Optimizer, Averager),
     identity: &Identity,
     mut skipped: impl FnMut(&RunError),
 ) -> Result<Option<Restored<M>>, Error> {
     let all = list(folder)?;
     let mut newest = None;
     for dir in all.iter().rev() {
-        match read(folder, dir, model, optimizer.clone()) {
+        match read(folder, dir, model, fresh.clone()) {
             Ok(restored) => match identity.difference(&restored.state.identity) {
                 Some(what) => return Err(run(RunError::OtherRun { folder: folder.into(), what })),
                 None => return Ok(Some(restored)),
@@ -150,7 +159,12 @@ pub(super) fn exists(folder: &Path) -> Result<bool, Error> {
     Ok(!list(folder)?.is_empty())
 }
 
-fn read<M: Module>(folder: &Path, dir: &Path, model: &M, optimizer: Optimizer) -> Result<Restored<M>, RunError> {
+fn read<M: Module>(
+    folder: &Path,
+    dir: &Path,
+    model: &M,
+    (optimizer, average): (Optimizer, Averager),
+) -> Result<Restored<M>, RunError> {
     let damaged = |reason: String| RunError::Damaged { path: dir.into(), reason };
     let expected: BTreeMap<String, String> = read_json(&dir.join(CHECKSUMS)).map_err(damaged)?;
     let mut found = checksums(dir).map_err(|error| damaged(error.to_string()))?;
@@ -169,10 +183,17 @@ fn read<M: Module>(folder: &Path, dir: &Path, model: &M, optimizer: Optimizer) -
         };
         let moments = crate::checkpoint::Tensors::open_file(dir.join("moments.safetensors"))?;
         let optimizer = optimizer.with_moments(&filled, &moments, &state.moment_steps)?;
-        Ok((filled, best, optimizer))
+        let average = match state.averaged.is_empty() {
+            true => average,
+            false => {
+                let averages = crate::checkpoint::Tensors::open_file(dir.join("average.safetensors"))?;
+                average.with_saved(&filled, &averages, &state.averaged)?
+            }
+        };
+        Ok((filled, best, optimizer, average))
     };
-    let (model, best, optimizer) = fill().map_err(|error| damaged(error.to_string()))?;
-    Ok(Restored { model, best, optimizer, state })
+    let (model, best, optimizer, average) = fill().map_err(|error| damaged(error.to_string()))?;
+    Ok(Restored { model, best, optimizer, average, state })
 }
 
 /// Writes what has never trained under a name made from its content, unless it is there.

@@ -147,6 +147,7 @@ where
         *self.model = Model { backbone: stepped.backbone.after_step(), head: stepped.head };
 
         self.report.steps += 1;
+        self.average.update(&*self.model, self.report.steps, |id| updates.contains_key(&id));
         self.report.losses.push(loss_sum / weight);
         self.report.grad_norms.push(grad_norm);
         let info = StepInfo {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod accumulation;
+mod averaging;
 mod damage;
 mod data_faults;
 mod files;

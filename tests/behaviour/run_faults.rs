@@ -8,7 +8,7 @@ use rekindle::data::{DataError, TokenRow};
 use rekindle::head::{Loss, Pretraining, PretrainingTargets, TaskHead};
 use rekindle::nn::{Init, Linear, linear};
 use rekindle::objective::{Batch, Draws, MaskedLanguage, Objective};
-use rekindle::optim::{Adafactor, AdamW, Lion, NormType, Schedule, Sgd, Warmup};
+use rekindle::optim::{Adafactor, AdamW, Averaging, EmaForm, Lion, NormType, Schedule, Sgd, Start, Warmup};
 use rekindle::params::{Freeze, FreezeError, FreezePolicy, GroupRule, Inventory, Progress};
 use rekindle::train::{Data, Fit, Monitor, TrainError, fit};
 use rekindle::{Error, Model};
@@ -63,6 +63,15 @@ fn options_that_mean_nothing_are_refused_by_name() {
     }
     for p in [0.5, -1.0, f64::NAN, f64::INFINITY] {
         cases.push(("clip_norm_type", Fit { clip_norm_type: NormType::P(p), ..Fit::default() }));
+    }
+    for averaging in [
+        Averaging::ema(1.0),
+        Averaging::ema(f64::NAN),
+        Averaging::Ema { decay: 0.9, form: EmaForm::Power(0.0) },
+        Averaging::Swa { start: Start::Step(3), every: 0 },
+        Averaging::Last { count: 0, every: 1 },
+    ] {
+        cases.push(("averaging", Fit { averaging: Some(averaging), ..Fit::default() }));
     }
     for sgd in [
         Sgd { momentum: 1.0, ..Sgd::default() },
