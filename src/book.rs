@@ -8,6 +8,7 @@ macro_rules! pages {
 pages! {
     Tour: "tour.md",
     ReadAPlan: "how-to/read-a-plan.md",
+    ChooseAnOptimizer: "how-to/choose-an-optimizer.md",
     OwnFreezePolicy: "how-to/own-freeze-policy.md",
     OwnHead: "how-to/own-head.md",
     OwnObjective: "how-to/own-objective.md",

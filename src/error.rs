@@ -4,7 +4,9 @@ use crate::backbone::InputError;
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::device::DeviceError;
+use crate::metric::MetricError;
 use crate::params::{FreezeError, InventoryError, SelectorError};
+use crate::plot::PlotError;
 use crate::train::TrainError;
 use thiserror::Error;
 
@@ -36,4 +38,10 @@ pub enum Error {
     /// Loading or saving.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// Measuring.
+    #[error(transparent)]
+    Metric(#[from] MetricError),
+    /// Drawing a picture.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
 }

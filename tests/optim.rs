@@ -5,12 +5,13 @@
 #![allow(clippy::unwrap_used)]
 #![cfg(feature = "flex")]
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use rekindle::checkpoint::Tensors;
 use rekindle::optim::{
     Adafactor, AdamW, Averager, Averaging, Clipping, EmaForm, GradientNorms, Lion, NormType, Optimizer,
@@ -27,8 +28,20 @@ fn open(path: PathBuf) -> Tensors {
     Tensors::open_file(path).unwrap()
 }
 
+thread_local! {
+    static DEVICE: RefCell<Device> = RefCell::new(rekindle::device("flex").unwrap());
+}
+
+/// Runs a test on every device of the build that opens.
+fn everywhere(test: impl Fn()) {
+    for device in ["flex", "ndarray", "wgpu"].iter().filter_map(|name| rekindle::device(name).ok()) {
+        DEVICE.set(device);
+        test();
+    }
+}
+
 fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values, shape), &rekindle::device("flex").unwrap())
+    DEVICE.with_borrow(|device| Tensor::from_data(TensorData::new(values, shape), device))
 }
 
 fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
@@ -153,6 +166,10 @@ const NOT_OFFERED: [&str; 10] = [
 
 #[test]
 fn optimizers_are_those_of_the_references() {
+    everywhere(check_optimizers);
+}
+
+fn check_optimizers() {
     let file = open(own("optimizers/expected.safetensors"));
     let cases: BTreeMap<String, Case> =
         serde_json::from_slice(&std::fs::read(own("optimizers/optimizers.json")).unwrap()).unwrap();
@@ -198,6 +215,10 @@ fn optimizers_are_those_of_the_references() {
 
 #[test]
 fn adafactor_factors_the_last_two_axes_of_any_rank() {
+    everywhere(check_ranks);
+}
+
+fn check_ranks() {
     let mut model = four();
     let ids = [model.w.id, model.b.id, model.c.id, model.d.id];
     let update = Update { lr: 1e-2, weight_decay: 0.0 };
@@ -231,6 +252,10 @@ struct NormCase {
 
 #[test]
 fn clipping_is_pytorch_s() {
+    everywhere(check_clipping);
+}
+
+fn check_clipping() {
     let file = open(own("grad_clip/expected.safetensors"));
     let cases: Vec<NormCase> = serde_json::from_slice(&std::fs::read(own("grad_clip/norms.json")).unwrap()).unwrap();
     let model = four();
@@ -279,6 +304,10 @@ struct One {
 
 #[test]
 fn averages_are_those_of_the_references() {
+    everywhere(check_averages);
+}
+
+fn check_averages() {
     let file = open(own("weight_averaging/expected.safetensors"));
     let weights = file.f32("weights").unwrap();
     let ema = |decay, form| Averaging::Ema { decay, form };

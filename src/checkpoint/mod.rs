@@ -16,7 +16,7 @@ mod report;
 mod tensors;
 mod write;
 
-pub(crate) use apply::{load_selected, selected};
+pub(crate) use apply::{floats, load_selected, selected};
 pub use apply::{load_weights, save_weights};
 pub use bert::{BERT_TIED_KEYS, bert_key_map};
 pub use classifier::{Card, SavedClassifier, load_classifier, save_classifier};
@@ -26,4 +26,5 @@ pub use pretrained::{Checkpoint, FromPretrained, Loaded, save_pretrained};
 pub use report::LoadReport;
 pub use safetensors::Dtype;
 pub use tensors::Tensors;
+pub(crate) use write::save_tensors_hashed;
 pub use write::{save_tensors, write_file, write_folder};

@@ -1,7 +1,7 @@
 //! The optimizer's state on the host, by parameter path: how it is saved and restored.
 
 use super::optimizer::{Moments, Optimizer};
-use crate::checkpoint::{CheckpointError, Tensors};
+use crate::checkpoint::{CheckpointError, Tensors, floats};
 use crate::params::list;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -24,7 +24,7 @@ impl HostMoments {
 
 /// Values on the host.
 pub(super) fn host(tensor: &Tensor<1>) -> Vec<f32> {
-    tensor.to_data().iter::<f32>().collect()
+    floats(tensor.to_data())
 }
 
 /// `[size]` values from a file.

@@ -1,4 +1,4 @@
-use super::TrainError;
+use super::{Monitor, TrainError};
 use crate::optim::{Averaging, Clipping, NormType, OptimizerConfig, Schedule, Warmup};
 use crate::params::Rates;
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,8 @@ pub struct Fit {
     pub keep: Keep,
     /// Memory for what wholly frozen stages make of each example, in bytes; 0 computes it anew in every epoch.
     pub cache_bytes: usize,
-    /// Where `best.safetensors`, `last.safetensors` and `history.jsonl` go; `None` writes nothing.
+    /// Where `best.safetensors`, `last.safetensors` and `history.jsonl` go; `None` writes nothing. The weights are written
+    /// after every validation, or, where [`save_every`](Self::save_every) makes checkpoints that hold them, at the end.
     pub folder: Option<PathBuf>,
     /// How often everything that the next step depends on is saved under `folder`. With `None` only a run that an
     /// observer stops is.
@@ -67,28 +68,6 @@ pub enum SaveEvery {
     Steps(usize),
     /// After the step in which so many minutes have passed since the last one.
     Minutes(f64),
-}
-
-/// The figure that says which validation was best.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Monitor {
-    /// Lowest loss.
-    Loss,
-    /// Highest accuracy.
-    Accuracy,
-    /// Highest macro-F1.
-    MacroF1,
-}
-
-impl Monitor {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Loss => "the loss",
-            Self::Accuracy => "the accuracy",
-            Self::MacroF1 => "the macro-F1",
-        }
-    }
 }
 
 /// Which weights a model has after `fit`.

@@ -1,4 +1,5 @@
-use super::RunError;
+use super::{ObserverError, RunError};
+use crate::metric::MetricError;
 use crate::optim::ScheduleError;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -107,6 +108,14 @@ pub enum TrainError {
         /// The figure.
         monitor: &'static str,
     },
+    /// The figure to choose the best validation by has no value for these examples.
+    #[error("cannot take {monitor} of the validation examples, which monitor asks for: {source}")]
+    Figure {
+        /// The figure.
+        monitor: &'static str,
+        /// Why not.
+        source: MetricError,
+    },
     /// The history could not be written.
     #[error("cannot write `{}`: {source}; check the path and the space left", path.display())]
     History {
@@ -115,4 +124,15 @@ pub enum TrainError {
         /// The cause.
         source: std::io::Error,
     },
+    /// An observer that must succeed failed.
+    #[error("observer `{name}` failed: {source}; mend that, or let the run go on without it (`must_succeed`)")]
+    Observer {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: ObserverError,
+    },
+    /// An observer asked for a checkpoint of a run that has nowhere to put it.
+    #[error("an observer asked to save, but the run has no folder; set `Fit::folder`")]
+    NowhereToSave,
 }

@@ -3,7 +3,7 @@ use super::evaluate::{evaluate_from, plain_device};
 use super::lock::Lock;
 use super::saved::{self, Identity, Restored, Snapshot};
 use super::{
-    Control, Evaluation, Event, Fit, History, Keep, Observer, Report, RunError, SaveEvery, StopReason, TrainError,
+    Evaluation, Event, Fit, History, Keep, Observer, Observers, Report, RunError, SaveEvery, StopReason, TrainError,
 };
 use crate::backbone::Backbone;
 use crate::checkpoint::save_weights;
@@ -79,12 +79,13 @@ where
         objective,
         data,
         config,
-        observers,
+        observers: Observers::new(observers),
         history: None,
         inventory,
         plan,
         planned: false,
         trained: BTreeSet::new(),
+        base: None,
         identity,
         steps,
         steps_an_epoch,
@@ -98,11 +99,8 @@ where
         saved_at: Instant::now(),
         _lock: lock,
     };
-    run.go_on()?;
-    run.tell(&Event::Start { steps, epochs, examples: run.data.train.len() })?;
-    let done = run.train(policy, &lengths, epochs);
-    run.keep_on_error(done)?;
-    run.finish()
+    let done = run.go_on().and_then(|()| run.train(policy, &lengths, epochs)).and_then(|()| run.finish());
+    run.tell_failure(done)
 }
 
 pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
@@ -110,7 +108,7 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     pub(super) objective: &'a O,
     pub(super) data: Data<'a, O::Example>,
     pub(super) config: &'a Fit,
-    pub(super) observers: &'a mut [&'o mut dyn Observer],
+    observers: Observers<'a, 'o>,
     history: Option<History>,
     pub(super) inventory: Inventory,
     pub(super) plan: TrainPlan,
@@ -118,6 +116,8 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     planned: bool,
     /// Paths of what has trained so far, and of buffers.
     trained: BTreeSet<String>,
+    /// The file with everything else, once it is written.
+    base: Option<String>,
     identity: Identity,
     pub(super) device: Device,
     pub(super) optimizer: Optimizer,
@@ -144,6 +144,7 @@ where
     /// Takes the newest whole checkpoint up, where the configuration says so, and opens the history.
     fn go_on(&mut self) -> Result<(), Error> {
         let Some(folder) = self.config.folder.as_deref() else { return Ok(()) };
+        saved::clean(folder)?;
         if !self.config.resume {
             if saved::exists(folder)? {
                 return Err(TrainError::from(RunError::Unfinished { folder: folder.into() }).into());
@@ -151,36 +152,39 @@ where
             self.history = Some(History::create(folder)?);
             return Ok(());
         }
-        let observers = &mut *self.observers;
+        let mut told = Ok(());
         let fresh = (self.optimizer.clone(), self.average.clone());
         let restored = saved::restore(folder, self.model, fresh, &self.identity, |error| {
-            for observer in observers.iter_mut() {
-                observer.on(&Event::Skipped { error });
+            if told.is_ok() {
+                told = self.observers.tell(&Event::Skipped { error });
             }
         })?;
+        told?;
         let Some(Restored { model, best, optimizer, average, state }) = restored else {
             self.history = Some(History::create(folder)?);
             return Ok(());
         };
         self.history = Some(History::reopen(folder, &state.report)?);
+        // The run may have been killed between its last checkpoint and the removal of an older one.
+        saved::prune(folder, self.config.keep_checkpoints)?;
         *self.model = model;
         self.average = average;
         (self.best, self.optimizer, self.trained, self.report) = (best, optimizer, state.trained, state.report);
         self.seconds_before = self.report.seconds;
         self.stop_without_improvement();
-        // The run that was interrupted may have seen a better one after its checkpoint; it will come again.
-        let path = folder.join("best.safetensors");
-        match &self.best {
-            Some((_, best)) => save_weights(best, &path)?,
-            None if path.exists() => {
-                std::fs::remove_file(&path).map_err(|source| TrainError::from(RunError::Io { path, source }))?
-            }
-            None => {}
-        }
-        self.tell(&Event::Resumed { step: self.report.steps })
+        self.observers.restore(state.observers)?;
+        let report = self.report.clone();
+        self.tell(&Event::Resumed { step: report.steps, report: &report })
     }
 
     fn train(&mut self, policy: &dyn FreezePolicy, lengths: &[usize], epochs: usize) -> Result<(), Error> {
+        let (steps, examples, config) = (self.steps, lengths.len(), self.config);
+        self.tell(&Event::Start { steps, epochs, examples, config })?;
+        let done = self.all_steps(policy, lengths, epochs);
+        self.keep_on_error(done)
+    }
+
+    fn all_steps(&mut self, policy: &dyn FreezePolicy, lengths: &[usize], epochs: usize) -> Result<(), Error> {
         let Fit { batch_size, accumulation, seed, bucket, eval_every, .. } = *self.config;
         let order = BatchOrder { batch_size, seed, shuffle: true, bucket };
         let mut epoch = self.report.steps / self.steps_an_epoch;
@@ -203,9 +207,10 @@ where
             epoch += 1;
         }
         match self.report.evaluations.last() {
-            Some(last) if last.step == self.report.steps => Ok(()),
-            _ => self.validate(epoch.saturating_sub(1)),
+            Some(last) if last.step == self.report.steps => {}
+            _ => self.validate(epoch.saturating_sub(1))?,
         }
+        if self.observers.save { self.checkpoint(true) } else { Ok(()) }
     }
 
     /// Decides what trains in this epoch and, where that changed, applies it.
@@ -226,6 +231,7 @@ where
         self.average.retain(|id| ids.contains(&id));
         let touched = (0..entries.len()).filter(|index| trains(*index) || entries[*index].is_buffer());
         self.trained.extend(touched.map(|index| entries[index].path.clone()));
+        self.base = None;
         let plan = self.plan.clone();
         self.tell(&Event::Plan { plan: &plan, epoch })?;
         if stale { self.fill_caches() } else { Ok(()) }
@@ -234,8 +240,12 @@ where
     /// Saves everything that the next step depends on, where it is time to; always when the run `ends`.
     fn checkpoint(&mut self, ends: bool) -> Result<(), Error> {
         let Fit { save_every, keep_checkpoints, .. } = *self.config;
-        let Some(folder) = self.config.folder.as_deref() else { return Ok(()) };
+        let asked = std::mem::take(&mut self.observers.save);
+        let Some(folder) = self.config.folder.as_deref() else {
+            return if asked { Err(TrainError::NowhereToSave.into()) } else { Ok(()) };
+        };
         let due = match save_every {
+            _ if asked => true,
             None => self.stop == Some(StopReason::Observer),
             Some(SaveEvery::Steps(steps)) => ends || self.report.steps.is_multiple_of(steps),
             Some(SaveEvery::Minutes(minutes)) => ends || self.saved_at.elapsed().as_secs_f64() >= 60.0 * minutes,
@@ -251,9 +261,15 @@ where
             average: &self.average,
             identity: &self.identity,
             trained: &self.trained,
+            observers: self.observers.states(),
             report: &self.report,
         };
-        let path = saved::save(folder, &snapshot, keep_checkpoints)?;
+        let base = match &self.base {
+            Some(base) => base.clone(),
+            None => saved::save_base(folder, &*self.model, &self.trained)?,
+        };
+        let path = saved::save(folder, &base, &snapshot, keep_checkpoints)?;
+        self.base = Some(base);
         self.saved_at = Instant::now();
         self.tell(&Event::Saved { path: &path })
     }
@@ -268,19 +284,28 @@ where
         let examples = self.data.validation;
         let averaged = self.average.averaged(&*self.model);
         let scores = evaluate_from(&averaged, self.objective, examples, batch_size, seed, plain, cache)?;
-        let evaluation = Evaluation { step: self.report.steps, epoch: epoch + 1, summary: scores.summary() };
-        if !evaluation.summary.loss.is_finite() {
+        let summary = scores.summary();
+        if !summary.loss.is_finite() {
             return Err(TrainError::EvaluationNotFinite { step: self.report.steps }.into());
         }
-        let merit = evaluation.merit(monitor).ok_or(TrainError::NoSuchFigure { monitor: monitor.name() })?;
+        let figure = monitor.figure(&scores);
+        let figure = figure.map_err(|source| TrainError::Figure { monitor: monitor.name(), source })?;
+        let monitored = figure.ok_or(TrainError::NoSuchFigure { monitor: monitor.name() })?;
+        let merit = monitor.merit(monitored);
+        let evaluation = Evaluation { step: self.report.steps, epoch: epoch + 1, summary, monitor, monitored };
         self.report.evaluations.push(evaluation);
         self.tell(&Event::Evaluated(&evaluation))?;
         if self.best.as_ref().is_none_or(|(best, _)| merit > *best) {
             self.best = Some((merit, averaged));
             self.report.best = Some(evaluation);
-            self.save("best.safetensors")?;
+            if self.config.save_every.is_none() {
+                self.save("best.safetensors")?;
+            }
         }
-        self.save("last.safetensors")?;
+        // With checkpoints, which hold both, the run writes them at its end.
+        if self.config.save_every.is_none() {
+            self.save("last.safetensors")?;
+        }
         self.stop_without_improvement();
         Ok(())
     }
@@ -293,9 +318,14 @@ where
         }
     }
 
-    fn finish(mut self) -> Result<Report, Error> {
+    fn finish(&mut self) -> Result<Report, Error> {
         *self.model = self.average.averaged(&*self.model);
         self.save("last.safetensors")?;
+        // What a validation did not write, or one of an interrupted run wrote that will have come again.
+        let Fit { folder, save_every, resume, .. } = self.config;
+        if let (Some(folder), Some((_, best)), true) = (folder, &self.best, save_every.is_some() || *resume) {
+            save_weights(best, &folder.join("best.safetensors"))?;
+        }
         if let (Keep::Best, Some((_, best))) = (self.config.keep, self.best.take()) {
             *self.model = best;
         }
@@ -319,12 +349,20 @@ where
         if let Some(history) = &mut self.history {
             history.write(event)?;
         }
-        for observer in self.observers.iter_mut() {
-            if observer.on(event) == Control::Stop {
-                self.stop = self.stop.or(Some(StopReason::Observer));
-            }
+        let told = self.observers.tell(event);
+        self.report.observer_failures.append(&mut self.observers.failures);
+        if std::mem::take(&mut self.observers.stop) {
+            self.stop = self.stop.or(Some(StopReason::Observer));
         }
-        Ok(())
+        Ok(told?)
+    }
+
+    /// Lets observers know that the run ends with an error, which says more than one of theirs would.
+    fn tell_failure(&mut self, result: Result<Report, Error>) -> Result<Report, Error> {
+        if let Err(error) = &result {
+            self.observers.tell(&Event::Failed { error }).ok();
+        }
+        result
     }
 
     /// Saves the last good weights before an error goes up, which says more than one of saving them would.

@@ -1,4 +1,4 @@
-use super::{Control, Event, Observer};
+use super::{Control, Event, Observer, ObserverError};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 
@@ -55,7 +55,7 @@ impl ProgressLine {
 }
 
 impl Observer for ProgressLine {
-    fn on(&mut self, event: &Event<'_>) -> Control {
+    fn on(&mut self, event: &Event<'_>) -> Result<Control, ObserverError> {
         match event {
             Event::Caching { done, all } => self.caching(*done, *all),
             Event::Step(info) => {
@@ -84,6 +84,6 @@ impl Observer for ProgressLine {
             }
             _ => {}
         }
-        Control::Continue
+        Ok(Control::Continue)
     }
 }

@@ -12,16 +12,24 @@ pub struct Evaluation {
     /// Its figures.
     #[serde(flatten)]
     pub summary: Summary,
+    /// The figure by which the best validation is chosen.
+    pub monitor: Monitor,
+    /// Its value.
+    pub monitored: f64,
 }
 
 impl Evaluation {
-    /// The monitored figure, turned so that more is better; `None` where the head does not give it.
-    pub(super) fn merit(&self, monitor: Monitor) -> Option<f64> {
-        match monitor {
-            Monitor::Loss => Some(-self.summary.loss),
-            Monitor::Accuracy => self.summary.accuracy,
-            Monitor::MacroF1 => self.summary.macro_f1,
+    /// Every figure by its name: those of [`Summary`] in its order (`None` where the head does not give it), then the
+    /// monitored one if it is another.
+    pub fn figures(&self) -> Vec<(String, Option<f64>)> {
+        let summary = serde_json::to_value(self.summary).unwrap_or_default();
+        let figures = summary.as_object().into_iter().flatten();
+        let mut figures: Vec<_> = figures.map(|(name, value)| (name.clone(), value.as_f64())).collect();
+        let monitor = serde_json::to_value(self.monitor).unwrap_or_default();
+        if let Some(monitor) = monitor.as_str().filter(|monitor| figures.iter().all(|(name, _)| name != monitor)) {
+            figures.push((monitor.into(), Some(self.monitored)));
         }
+        figures
     }
 }
 
@@ -47,6 +55,14 @@ pub struct Report {
     pub losses: Vec<f64>,
     /// Gradient norm of every step, before clipping.
     pub grad_norms: Vec<f64>,
+    /// Highest learning rate of every step.
+    pub learning_rates: Vec<f64>,
+    /// Examples read by all steps together.
+    pub examples: usize,
+    /// Their tokens, as the objective counts an example's length.
+    pub tokens: usize,
+    /// Positions that padding added to them.
+    pub padding: usize,
     /// Every validation.
     pub evaluations: Vec<Evaluation>,
     /// The best of them.
@@ -63,6 +79,25 @@ pub struct Report {
     pub cached_rows: usize,
     /// Memory of what was kept, in bytes.
     pub cached_bytes: usize,
+    /// Observers that failed on the way, each with why.
+    pub observer_failures: Vec<String>,
     /// Wall time in seconds.
     pub seconds: f64,
+}
+
+impl Report {
+    /// Training examples for each second of the whole run, validations and checkpoints included.
+    pub fn examples_per_second(&self) -> f64 {
+        self.examples as f64 / self.seconds.max(f64::MIN_POSITIVE)
+    }
+
+    /// Training tokens for each second of the whole run, padding not counted.
+    pub fn tokens_per_second(&self) -> f64 {
+        self.tokens as f64 / self.seconds.max(f64::MIN_POSITIVE)
+    }
+
+    /// The share of positions that were padding, 0 to 1.
+    pub fn padding_share(&self) -> f64 {
+        self.padding as f64 / (self.tokens + self.padding).max(1) as f64
+    }
 }

@@ -9,20 +9,9 @@ use rekindle::checkpoint::{Tensors, load_weights};
 use rekindle::head::Classifier;
 use rekindle::optim::{Averaging, EmaForm, Start};
 use rekindle::params::{Freeze, FreezePolicy};
-use rekindle::train::{Control, Data, Event, Fit, Keep, Observer, Report, SaveEvery, evaluate, fit};
+use rekindle::train::{Control, Data, Event, Fit, Keep, Observer, ObserverError, Report, SaveEvery, evaluate, fit};
 
 use super::support::*;
-
-struct StopAfter(Option<usize>);
-
-impl Observer for StopAfter {
-    fn on(&mut self, event: &Event<'_>) -> Control {
-        match event {
-            Event::Step(info) if Some(info.step) == self.0 => Control::Stop,
-            _ => Control::Continue,
-        }
-    }
-}
 
 fn run(policy: &dyn FreezePolicy, config: &Fit, stop: Option<usize>) -> (Model<Bert, Classifier>, Report) {
     let (mut model, rows) = (classifier(2, 0.1), rows(40));
@@ -146,11 +135,11 @@ fn a_stopped_run_goes_on_to_the_same_bits() {
 fn a_damaged_average_is_noticed() {
     struct Skips(Vec<String>);
     impl Observer for Skips {
-        fn on(&mut self, event: &Event<'_>) -> Control {
+        fn on(&mut self, event: &Event<'_>) -> Result<Control, ObserverError> {
             if let Event::Skipped { error } = event {
                 self.0.push(error.to_string());
             }
-            Control::Continue
+            Ok(Control::Continue)
         }
     }
     let config = config(Some(Averaging::ema(0.9)));

@@ -7,7 +7,8 @@ use rekindle::backbone::Bert;
 use rekindle::head::Classifier;
 use rekindle::params::{Freeze, FreezePolicy};
 use rekindle::train::{
-    Control, Data, Event, Fit, Keep, Observer, Report, RunError, SaveEvery, StopReason, TrainError, fit,
+    Control, Data, Event, Fit, Keep, Monitor, Observer, ObserverError, Report, RunError, SaveEvery, StopReason,
+    TrainError, fit,
 };
 
 use super::support::*;
@@ -20,14 +21,14 @@ struct Watch {
 }
 
 impl Observer for Watch {
-    fn on(&mut self, event: &Event<'_>) -> Control {
+    fn on(&mut self, event: &Event<'_>) -> Result<Control, ObserverError> {
         match event {
-            Event::Resumed { step } => self.seen.push(format!("resumed {step}")),
+            Event::Resumed { step, .. } => self.seen.push(format!("resumed {step}")),
             Event::Skipped { error } => self.seen.push(error.to_string()),
-            Event::Step(info) if Some(info.step) == self.stop_after => return Control::Stop,
+            Event::Step(info) if Some(info.step) == self.stop_after => return Ok(Control::Stop),
             _ => {}
         }
-        Control::Continue
+        Ok(Control::Continue)
     }
 }
 
@@ -106,6 +107,27 @@ fn an_early_stopped_run_stays_stopped() {
     let again = run(&mut fresh(), &Freeze::Nothing, &Fit { resume: true, ..config }, &mut Watch::default()).unwrap();
     assert_eq!((first.stop, again.stop), (StopReason::NoImprovement, StopReason::NoImprovement));
     same(&again, &first);
+}
+
+#[test]
+fn the_monitored_figure_goes_on() {
+    let config = |folder: &Path| Fit {
+        monitor: Monitor::Mcc,
+        eval_every: Some(1),
+        patience: Some(4),
+        epochs: 4,
+        ..config(folder)
+    };
+    let (whole_folder, folder) = (temporary(), temporary());
+    let mut whole = fresh();
+    let expected = run(&mut whole, &Freeze::Nothing, &config(whole_folder.path()), &mut Watch::default()).unwrap();
+    let mut watch = Watch { stop_after: Some(3), ..Watch::default() };
+    run(&mut fresh(), &Freeze::Nothing, &config(folder.path()), &mut watch).unwrap();
+    let (mut resumed, again) = (fresh(), Fit { resume: true, ..config(folder.path()) });
+    let report = run(&mut resumed, &Freeze::Nothing, &again, &mut Watch::default()).unwrap();
+    same(&report, &expected);
+    assert!(bits(&resumed) == bits(&whole));
+    assert!(expected.evaluations.iter().any(|evaluation| evaluation.monitored != 0.0));
 }
 
 #[test]
@@ -201,12 +223,12 @@ fn another_run_does_not_go_on_from_these_checkpoints() {
 fn one_folder_has_one_writer() {
     struct Second(PathBuf, Option<RunError>);
     impl Observer for Second {
-        fn on(&mut self, event: &Event<'_>) -> Control {
+        fn on(&mut self, event: &Event<'_>) -> Result<Control, ObserverError> {
             if let Event::Step(_) = event {
                 let again = Fit { resume: true, ..config(&self.0) };
                 self.1 = Some(run_error(run(&mut fresh(), &Freeze::Nothing, &again, &mut Watch::default())));
             }
-            Control::Continue
+            Ok(Control::Continue)
         }
     }
     let folder = temporary();
