@@ -8,6 +8,7 @@ macro_rules! pages {
 pages! {
     Tour: "tour.md",
     ReadAPlan: "how-to/read-a-plan.md",
+    ChooseAnOptimizer: "how-to/choose-an-optimizer.md",
     ThawStepByStep: "how-to/thaw-step-by-step.md",
     OwnFreezePolicy: "how-to/own-freeze-policy.md",
     ChooseALoss: "how-to/choose-a-loss.md",

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod accumulation;
+mod averaging;
 mod cache;
 mod cache_faults;
 mod damage;
@@ -21,6 +22,7 @@ mod losses;
 mod masking;
 mod measuring;
 mod observers;
+mod optimizers;
 mod plain;
 mod policies;
 mod pretraining;
