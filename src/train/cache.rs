@@ -253,11 +253,8 @@ where
     fn cache_plan(&self) -> CachePlan {
         let Fit { batch_size, accumulation, cache, .. } = self.config;
         let rows_to_come = (self.steps - self.report.steps).saturating_mul(accumulation * batch_size);
-        let read_once = rows_to_come <= self.data.train.len() && matches!(cache, Cache::Memory { .. });
-        match CachePlan::new(&self.plan, self.objective.repeats(), cache) {
-            CachePlan::Kept { .. } if read_once => CachePlan::Unused(NoCache::ReadOnce),
-            plan => plan,
-        }
+        let read_once = rows_to_come <= self.data.train.len();
+        CachePlan::of(&self.plan.plain, self.objective.repeats(), read_once, cache)
     }
 
     fn fill(
