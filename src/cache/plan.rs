@@ -45,14 +45,20 @@ impl CachePlan {
     /// What `fit` will do under a plan with an objective that [`repeats`](crate::objective::Objective::repeats) or not;
     /// before it knows how much memory states need and how often they are read.
     pub fn new(plan: &TrainPlan, repeats: bool, cache: &Cache) -> Self {
+        Self::of(&plan.plain, repeats, false, cache)
+    }
+
+    /// [`new`](Self::new) from the plain stages, and whether examples are read only once.
+    pub(crate) fn of(plain: &[bool], repeats: bool, read_once: bool, cache: &Cache) -> Self {
         let reasons = [
             (*cache == Cache::None, NoCache::Off),
-            (plan.plain.first() != Some(&true), NoCache::NothingPlain),
+            (plain.first() != Some(&true), NoCache::NothingPlain),
             (!repeats, NoCache::InputChanges),
+            (read_once && matches!(cache, Cache::Memory { .. }), NoCache::ReadOnce),
         ];
         match reasons.into_iter().find(|(holds, _)| *holds) {
             Some((_, reason)) => Self::Unused(reason),
-            None => Self::Kept { stages: plan.plain.clone(), cache: cache.clone() },
+            None => Self::Kept { stages: plain.to_vec(), cache: cache.clone() },
         }
     }
 }

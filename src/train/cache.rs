@@ -254,11 +254,8 @@ where
         let Fit { batch_size, accumulation, cache, .. } = self.config;
         // Counted from where the plan began, so that a run that goes on later decides the same.
         let rows_to_come = (self.steps - self.planning.plain_since()).saturating_mul(accumulation * batch_size);
-        let read_once = rows_to_come <= self.data.train.len() && matches!(cache, Cache::Memory { .. });
-        match CachePlan::new(&self.plan, self.objective.repeats(), cache) {
-            CachePlan::Kept { .. } if read_once => CachePlan::Unused(NoCache::ReadOnce),
-            plan => plan,
-        }
+        let read_once = rows_to_come <= self.data.train.len();
+        CachePlan::of(&self.plan.plain, self.objective.repeats(), read_once, cache)
     }
 
     fn fill(

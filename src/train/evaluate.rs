@@ -1,7 +1,7 @@
 use super::TrainError;
 use super::cache::{Filled, Filler, States, run_plain};
 use crate::backbone::Backbone;
-use crate::cache::{Cache, CacheReport, NoCache};
+use crate::cache::{Cache, CachePlan, CacheReport};
 use crate::data::BatchOrder;
 use crate::device::host;
 use crate::error::Error;
@@ -68,13 +68,7 @@ where
         let mend = "give one answer for each stage of the backbone, as Report::plain has";
         return Err(TrainError::BadOption { option: "plain", value, mend }.into());
     }
-    let reasons = [
-        (*cache == Cache::None, NoCache::Off),
-        (plain.first() != Some(&true), NoCache::NothingPlain),
-        (!objective.repeats(), NoCache::InputChanges),
-        (matches!(cache, Cache::Memory { .. }), NoCache::ReadOnce),
-    ];
-    if let Some((_, reason)) = reasons.into_iter().find(|(holds, _)| *holds) {
+    if let CachePlan::Unused(reason) = CachePlan::of(plain, objective.repeats(), true, cache) {
         let scores = evaluate(model, objective, examples, batch_size, seed)?;
         return Ok((scores, CacheReport { unused: Some(reason), ..CacheReport::default() }));
     }
