@@ -5,6 +5,7 @@ use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::device::DeviceError;
 use crate::loss::LossError;
+use crate::metric::MetricError;
 use crate::params::{FreezeError, InventoryError, SelectorError};
 use crate::plot::PlotError;
 use crate::train::TrainError;
@@ -41,6 +42,9 @@ pub enum Error {
     /// Loading or saving.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// Measuring.
+    #[error(transparent)]
+    Metric(#[from] MetricError),
     /// Drawing a picture.
     #[error(transparent)]
     Plot(#[from] PlotError),

@@ -1,4 +1,4 @@
-use super::{Loss, TaskHead, argmax};
+use super::{Loss, TaskHead};
 use crate::backbone::{InputError, Pooled};
 use crate::loss::{ClassLoss, LossError};
 use crate::metric::Scores;
@@ -93,15 +93,15 @@ impl<F: Pooled> TaskHead<F> for Classifier {
 }
 
 impl Classifier {
-    /// Adds a batch's loss and the classes of rows that are not ignored.
+    /// Adds a batch's loss, and logits and classes of the rows that are not ignored.
     pub(super) fn add_scores(&self, loss: Loss, logits: Tensor<2>, targets: Tensor<1, Int>, scores: &mut Scores) {
-        if loss.weight <= 0.0 {
-            return;
-        }
         scores.add_loss(loss.sum.into_scalar::<f32>() as f64, loss.weight);
+        let classes = self.num_labels();
+        let values: Vec<f32> = logits.into_data().iter::<f32>().collect();
         let labels: Vec<i64> = targets.into_data().iter::<i64>().collect();
-        let pairs = argmax(logits).into_iter().zip(labels).filter(|(_, label)| Some(*label) != self.loss.ignore_index);
-        let (predicted, actual): (Vec<_>, Vec<_>) = pairs.map(|(class, label)| (class, label as usize)).unzip();
-        scores.add_classes(&predicted, &actual);
+        let rows = values.chunks_exact(classes.max(1)).zip(&labels);
+        let rows = rows.filter(|(_, label)| Some(**label) != self.loss.ignore_index);
+        let (values, labels): (Vec<&[f32]>, Vec<usize>) = rows.map(|(row, label)| (row, *label as usize)).unzip();
+        scores.add_logits(&values.concat(), classes, &labels);
     }
 }

@@ -15,6 +15,7 @@ mod kill;
 mod loss_values;
 mod losses;
 mod masking;
+mod measuring;
 mod observers;
 mod plain;
 mod policies;
