@@ -16,5 +16,6 @@ pages! {
     PortACheckpoint: "how-to/port-a-checkpoint.md",
     LoadAndSave: "how-to/load-and-save.md",
     GoOn: "how-to/go-on.md",
+    WatchARun: "how-to/watch-a-run.md",
     ChooseADevice: "how-to/choose-a-device.md",
 }

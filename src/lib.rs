@@ -60,6 +60,10 @@
 //! - `wgpu`: GPUs through Vulkan, Metal, DirectX and WebGPU.
 //! - `cuda`: NVIDIA GPUs.
 //!
+//! One more adds an observer:
+//!
+//! - `tui`: [`train::Dashboard`](train), a run in the terminal.
+//!
 //! # Where to look
 //! Modules stand in the order in which data flows through them:
 //!

@@ -14,4 +14,5 @@ pub use freeze::{Freeze, FreezeError, FreezePolicy, Progress};
 pub(crate) use inventory::list;
 pub use inventory::{Entry, Inventory, InventoryError, Kind};
 pub use plan::{GroupRule, PlanRow, Rates, TrainPlan};
+pub(crate) use plan::{short, thousands};
 pub use selector::{Selector, SelectorError};

@@ -220,7 +220,7 @@ impl fmt::Display for TrainPlan {
 }
 
 /// At most four digits: `1e-3`, `5.905e-4`, `0`.
-fn short(number: f64) -> String {
+pub(crate) fn short(number: f64) -> String {
     let text = format!("{number:.3e}");
     match text.split_once('e') {
         Some((digits, power)) if number != 0.0 => {
@@ -231,7 +231,7 @@ fn short(number: f64) -> String {
 }
 
 /// `1234567` as `1,234,567`.
-fn thousands(number: usize) -> String {
+pub(crate) fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let starts = (0..digits.len()).filter(|at| *at > 0 && (digits.len() - at).is_multiple_of(3));
     let cuts: Vec<usize> = [0].into_iter().chain(starts).chain([digits.len()]).collect();

@@ -9,6 +9,7 @@ mod fit;
 mod history;
 mod lock;
 mod monitor;
+mod observe;
 mod observer;
 mod observers;
 mod progress;
@@ -29,6 +30,11 @@ pub use fit::{Data, fit};
 use history::History;
 pub(crate) use lock::is_run;
 pub use monitor::Monitor;
+#[cfg(feature = "tui")]
+pub use observe::Dashboard;
+pub use observe::{
+    CsvLog, Energy, EnergyError, EnergyEstimate, GRAMS_PER_KWH, Plots, Speed, TensorBoard, Throughput, WATTS_PER_CORE,
+};
 pub use observer::{Control, Observer, ObserverError};
 use observers::Observers;
 pub use progress::ProgressLine;
