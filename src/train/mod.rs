@@ -12,6 +12,8 @@ mod monitor;
 mod observe;
 mod observer;
 mod observers;
+mod planning;
+mod probe;
 mod progress;
 mod regularisation;
 mod report;
@@ -23,8 +25,8 @@ mod step;
 
 pub use config::{Fit, Keep, SaveEvery};
 pub use error::TrainError;
-pub use evaluate::evaluate;
 pub(crate) use evaluate::plain_device;
+pub use evaluate::{Evaluate, evaluate, evaluate_cached};
 pub use event::{Event, StepInfo, StepSeconds};
 pub use fit::{Data, fit};
 use history::History;
@@ -37,6 +39,7 @@ pub use observe::{
 };
 pub use observer::{Control, Observer, ObserverError};
 use observers::Observers;
+pub use probe::{first_plan, relative_gradients};
 pub use progress::ProgressLine;
 pub use regularisation::{L2Sp, Regularisation};
 pub use report::{Evaluation, Report, StopReason};

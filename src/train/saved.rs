@@ -4,6 +4,7 @@
 //! `moments.safetensors` (the optimizer's), `state.json` and `checksums.json`. What has never trained stands once, in
 //! `base-<hash>.safetensors` beside them, so that a checkpoint costs what trains.
 
+use super::planning::Planning;
 use super::start::Start;
 use super::{Fit, Report, RunError};
 use crate::checkpoint::{CheckpointError, load_selected, save_tensors_hashed, selected, write_file, write_folder};
@@ -39,8 +40,9 @@ impl Identity {
     ) -> Self {
         let hash = |value: &dyn Debug| blake3::hash(format!("{value:?}").as_bytes()).to_hex().to_string();
         let entries = inventory.entries.iter().map(|entry| (&entry.path, &entry.shape, entry.kind));
-        // Where and how often a run saves does not change what it computes.
+        // Where and how often a run saves does not change what it computes, nor where it keeps states.
         let config = Fit { folder: None, resume: false, save_every: None, keep_checkpoints: 0, ..config.clone() };
+        let config = Fit { cache: config.cache.arithmetic(), ..config };
         Self {
             configuration: format!("{config:?}"),
             policy: format!("{policy:?}"),
@@ -77,6 +79,8 @@ pub(super) struct State {
     pub(super) best_merit: Option<f64>,
     /// Updates that each parameter's moments have seen.
     moment_steps: BTreeMap<String, i32>,
+    #[serde(default)]
+    pub(super) planning: Planning,
     /// What observers have gathered, by their names.
     pub(super) observers: BTreeMap<String, serde_json::Value>,
     pub(super) report: Report,
@@ -99,6 +103,7 @@ pub(super) struct Snapshot<'a, M> {
     pub(super) identity: &'a Identity,
     pub(super) start: Option<String>,
     pub(super) trained: &'a BTreeSet<String>,
+    pub(super) planning: &'a Planning,
     pub(super) observers: BTreeMap<String, serde_json::Value>,
     pub(super) report: &'a Report,
 }
@@ -129,6 +134,7 @@ pub(super) fn save<M: Module>(
         trained: snapshot.trained.clone(),
         best_merit: snapshot.best.map(|(merit, _)| *merit),
         moment_steps: moments.iter().map(|moments| (moments.path.clone(), moments.steps)).collect(),
+        planning: snapshot.planning.clone(),
         observers: snapshot.observers.clone(),
         report: snapshot.report.clone(),
     };

@@ -1,6 +1,6 @@
 //! One optimizer step: micro-batches forward and backward, their gradients summed.
 
-use super::cache::{Cache, run_plain};
+use super::cache::{States, run_plain};
 use super::fit::Run;
 use super::{Event, StepInfo, StepSeconds, TrainError};
 use crate::backbone::Backbone;
@@ -34,7 +34,7 @@ pub(super) struct Forward<'a, B: Backbone, H, O: Objective> {
     pub(super) snapshot: &'a Model<B, H>,
     pub(super) training: &'a Model<B, H>,
     pub(super) plain: &'a [bool],
-    pub(super) cache: Option<&'a Cache<B::State>>,
+    pub(super) cache: Option<&'a States<B::State>>,
     pub(super) objective: &'a O,
     pub(super) examples: &'a [O::Example],
     pub(super) device: &'a Device,
@@ -185,7 +185,7 @@ where
         let grad_norm = norms.total() / weight;
         let clip = self.config.clip_norm.map_or(1.0, |max_norm| clip_factor(grad_norm, max_norm));
         let schedule = self.config.schedule.factor(place.step, self.steps);
-        let updates = self.updates(schedule);
+        let updates = self.updates(schedule, place.step);
         let stepped = self.optimizer.step(self.model.valid(), summed, &updates, clip / weight);
         check_weights(&stepped, &updates, micro_batches, place)?;
         *self.model = Model { backbone: stepped.backbone.after_step(), head: stepped.head };
@@ -227,11 +227,12 @@ where
         }
     }
 
-    fn updates(&self, schedule: f64) -> HashMap<u64, Update> {
+    fn updates(&self, schedule: f64, step: usize) -> HashMap<u64, Update> {
         let rows = self.plan.rows.iter();
         rows.map(|row| {
-            let update = Update { lr: row.lr * schedule, weight_decay: row.weight_decay };
-            (self.inventory.entries[row.entry].id, update)
+            let entry = &self.inventory.entries[row.entry];
+            let rewarm = self.planning.rewarm(&entry.path, step, self.config.rewarm_steps);
+            (entry.id, Update { lr: row.lr * schedule * rewarm, weight_decay: row.weight_decay })
         })
         .collect()
     }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod accumulation;
+mod cache;
+mod cache_faults;
 mod damage;
 mod data_faults;
 mod distillation;
@@ -22,6 +24,7 @@ mod observers;
 mod plain;
 mod policies;
 mod pretraining;
+mod probe;
 mod rates;
 mod regularisers;
 mod resume;
@@ -29,3 +32,5 @@ mod run;
 mod run_faults;
 mod run_files;
 mod support;
+mod thaw_plans;
+mod thaw_runs;
