@@ -136,7 +136,7 @@ pub(super) mod tests {
     impl Reference {
         pub(in crate::optim) fn load() -> Self {
             let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/regularisers.json");
-            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+            serde_json::from_slice(&std::fs::read(path).expect("the fixture")).expect("its format")
         }
     }
 
@@ -151,7 +151,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::optim) fn read(gradients: &GradientsParams, id: ParamId) -> Vec<f32> {
-        gradients.get::<1>(id).unwrap().into_data().iter::<f32>().collect()
+        gradients.get::<1>(id).expect("a gradient").into_data().iter::<f32>().collect()
     }
 
     fn near(found: &[f32], expected: &[f32]) {
