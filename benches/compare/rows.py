@@ -4,8 +4,10 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import resource
 import statistics
 import subprocess
+import time
 import tomllib
 
 
@@ -64,6 +66,33 @@ def row(case, sides, opponents, rounds, tolerance, facts):
     return fields | {"others": rest} | facts
 
 
+class Elsewhere:
+    """The share of all cores that programs other than ours take from now on, where the system tells (Linux)."""
+
+    def __init__(self):
+        self.before = self.now()
+
+    def share(self):
+        after = self.now()
+        if self.before is None or after is None:
+            return None
+        busy, ours, wall = (b - a for a, b in zip(self.before, after))
+        return round(max(0.0, busy - ours) / (wall * os.cpu_count()), 3)
+
+    @staticmethod
+    def now():
+        """Seconds: of work on all cores, stolen ones included; of our own processes that have ended; of the clock."""
+        try:
+            with open("/proc/stat", encoding="ascii") as lines:
+                user, nice, system, _, _, irq, soft, steal = map(int, lines.readline().split()[1:9])
+        except (OSError, ValueError):
+            return None
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        ours = sum(usage.ru_utime + usage.ru_stime for usage in used)
+        busy = (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
+        return busy, ours, time.monotonic()
+
+
 def rounded(value):
     if isinstance(value, list):
         return [rounded(part) for part in value]
@@ -77,7 +106,8 @@ def machine(root, threads):
     commit = output("git", "-C", root, "rev-parse", "--short", "HEAD")
     if output("git", "-C", root, "status", "--porcelain", "--untracked-files=no"):
         commit += " with changes"
-    versions = {name: importlib.metadata.version(name) for name in ["torch", "transformers", "scikit-learn", "onnxruntime"]}
+    python = ["torch", "transformers", "scikit-learn", "onnxruntime"]
+    versions = {name: importlib.metadata.version(name) for name in python}
     return {
         "machine": {
             "cpu": processor(),
