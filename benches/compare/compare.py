@@ -102,7 +102,9 @@ class Comparison:
             need(self.model / "model.safetensors", "REKINDLE_MINILM")
             need(self.data / "train.jsonl", "REKINDLE_SHARED")
         built = build()
-        self.machine = rows.machine(ROOT, args.threads)
+        importing = [sys.executable, "-c", "import torch; from transformers import AutoModel, BertModel"]
+        imported = rounds.Program(importing, scratch / "import", self.environment).finish()
+        self.machine = rows.machine(ROOT, args.threads, round(imported))
         data = quick_data(self.data, scratch / "data") if args.quick and self.data.exists() else self.data
         self.run = cases.Run(
             python=Path(sys.executable),

@@ -47,13 +47,14 @@ def conditions(rows):
         programs = ", ".join(f"{name} {version}" for name, version in versions.items())
         words = (
             f"{at['cpu']}, {at['cores']} cores, {at['memory_gb']} GB, {at['system']}; {row['threads']} threads each; "
-            f"{programs}; commit {row['commit']}, {row['date']}"
+            f"{programs}; commit {row['commit']}, {row['date']}. "
+            f"Importing PyTorch and Transformers takes {row['import_mb']} MB"
         )
         sets.setdefault(words, []).append(row)
     paragraphs = []
     for words, made in sets.items():
-        which = "" if len(sets) == 1 else " (" + ", ".join(f"`{row['case']}`" for row in made) + ")"
-        paragraphs.append(f"{words}{which}. {elsewhere(made)}")
+        which = "" if len(sets) == 1 else f" So made: {', '.join(row['case'] for row in made)}."
+        paragraphs.append(f"{words}. {elsewhere(made)}{which}")
     return "\n\n".join(paragraphs)
 
 

@@ -2,6 +2,7 @@
 
 import datetime
 import importlib.metadata
+import math
 import os
 import platform
 import resource
@@ -10,16 +11,19 @@ import subprocess
 import time
 import tomllib
 
+from rounds import Failed
+
 
 def difference(compares, ours, theirs):
     """Of mean accuracies, or the largest one as a share of the largest value."""
     if compares == "accuracy":
         return abs(statistics.mean(ours) - statistics.mean(theirs))
     if len(ours) != len(theirs) or not ours:
-        return float("inf")
-    largest = max(abs(value) for value in theirs)
-    differences = [abs(a - b) / largest if largest else abs(a - b) for a, b in zip(ours, theirs)]
-    return max(differences) if all(d == d for d in differences) else float("inf")
+        raise Failed(f"{len(ours)} {compares} here, {len(theirs)} there")
+    if not all(map(math.isfinite, [*ours, *theirs])):
+        raise Failed(f"some of the {compares} are not finite")
+    differences = [abs(a - b) for a, b in zip(ours, theirs)]
+    return max(differences) / (max(map(abs, theirs)) or 1)
 
 
 def ratios(ours, theirs):
@@ -99,7 +103,7 @@ def rounded(value):
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def machine(root, threads):
+def machine(root, threads, import_mb):
     """Where and with what the rows were made."""
     with open(root / "Cargo.lock", "rb") as file:
         packages = {package["name"]: package["version"] for package in tomllib.load(file)["package"]}
@@ -116,6 +120,7 @@ def machine(root, threads):
             "system": f"{platform.system()} {platform.machine()}",
         },
         "threads": threads,
+        "import_mb": import_mb,
         "versions": {"burn": packages["burn"], "rustc": output("rustc", "--version").split()[1], **versions},
         "commit": commit,
         "date": datetime.date.today().isoformat(),
