@@ -4,6 +4,7 @@ use crate::backbone::InputError;
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::device::DeviceError;
+use crate::metric::MetricError;
 use crate::params::{FreezeError, InventoryError, SelectorError};
 use crate::plot::PlotError;
 use crate::train::TrainError;
@@ -37,6 +38,9 @@ pub enum Error {
     /// Loading or saving.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// Measuring.
+    #[error(transparent)]
+    Metric(#[from] MetricError),
     /// Drawing a picture.
     #[error(transparent)]
     Plot(#[from] PlotError),

@@ -1,4 +1,4 @@
-use super::{Loss, TaskHead, argmax, cross_entropy, indices};
+use super::{Loss, TaskHead, cross_entropy, indices};
 use crate::backbone::{InputError, Pooled};
 use crate::metric::Scores;
 use crate::nn::{Dropout, Init, Linear, linear};
@@ -59,6 +59,7 @@ impl<F: Pooled> TaskHead<F> for Classifier {
         let logits = self.forward(features);
         let loss = cross_entropy(logits.clone(), targets.clone());
         scores.add_loss(loss.sum.into_scalar::<f32>() as f64, loss.weight);
-        scores.add_classes(&argmax(logits), &indices(targets));
+        let values: Vec<f32> = logits.into_data().iter::<f32>().collect();
+        scores.add_logits(&values, self.num_labels(), &indices(targets));
     }
 }

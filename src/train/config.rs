@@ -1,4 +1,4 @@
-use super::TrainError;
+use super::{Monitor, TrainError};
 use crate::optim::{AdamW, Schedule, Warmup};
 use crate::params::Rates;
 use serde::{Deserialize, Serialize};
@@ -58,28 +58,6 @@ pub enum SaveEvery {
     Steps(usize),
     /// After the step in which so many minutes have passed since the last one.
     Minutes(f64),
-}
-
-/// The figure that says which validation was best.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Monitor {
-    /// Lowest loss.
-    Loss,
-    /// Highest accuracy.
-    Accuracy,
-    /// Highest macro-F1.
-    MacroF1,
-}
-
-impl Monitor {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Loss => "the loss",
-            Self::Accuracy => "the accuracy",
-            Self::MacroF1 => "the macro-F1",
-        }
-    }
 }
 
 /// Which weights a model has after `fit`.

@@ -1,4 +1,5 @@
 use super::{ObserverError, RunError};
+use crate::metric::MetricError;
 use crate::optim::ScheduleError;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -106,6 +107,14 @@ pub enum TrainError {
     NoSuchFigure {
         /// The figure.
         monitor: &'static str,
+    },
+    /// The figure to choose the best validation by has no value for these examples.
+    #[error("cannot take {monitor} of the validation examples, which monitor asks for: {source}")]
+    Figure {
+        /// The figure.
+        monitor: &'static str,
+        /// Why not.
+        source: MetricError,
     },
     /// The history could not be written.
     #[error("cannot write `{}`: {source}; check the path and the space left", path.display())]

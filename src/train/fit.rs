@@ -276,11 +276,15 @@ where
         let (plain, cache) = (&self.plan.plain, self.validation_cache.as_ref());
         let examples = self.data.validation;
         let scores = evaluate_from(self.model, self.objective, examples, batch_size, seed, plain, cache)?;
-        let evaluation = Evaluation { step: self.report.steps, epoch: epoch + 1, summary: scores.summary() };
-        if !evaluation.summary.loss.is_finite() {
+        let summary = scores.summary();
+        if !summary.loss.is_finite() {
             return Err(TrainError::EvaluationNotFinite { step: self.report.steps }.into());
         }
-        let merit = evaluation.merit(monitor).ok_or(TrainError::NoSuchFigure { monitor: monitor.name() })?;
+        let figure = monitor.figure(&scores);
+        let figure = figure.map_err(|source| TrainError::Figure { monitor: monitor.name(), source })?;
+        let monitored = figure.ok_or(TrainError::NoSuchFigure { monitor: monitor.name() })?;
+        let merit = monitor.merit(monitored);
+        let evaluation = Evaluation { step: self.report.steps, epoch: epoch + 1, summary, monitor, monitored };
         self.report.evaluations.push(evaluation);
         self.tell(&Event::Evaluated(&evaluation))?;
         if self.best.as_ref().is_none_or(|(best, _)| merit > *best) {

@@ -12,6 +12,7 @@ mod freezing;
 mod input_faults;
 mod kill;
 mod masking;
+mod measuring;
 mod observers;
 mod plain;
 mod policies;

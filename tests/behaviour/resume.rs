@@ -7,7 +7,8 @@ use rekindle::backbone::Bert;
 use rekindle::head::Classifier;
 use rekindle::params::{Freeze, FreezePolicy};
 use rekindle::train::{
-    Control, Data, Event, Fit, Keep, Observer, ObserverError, Report, RunError, SaveEvery, StopReason, TrainError, fit,
+    Control, Data, Event, Fit, Keep, Monitor, Observer, ObserverError, Report, RunError, SaveEvery, StopReason,
+    TrainError, fit,
 };
 
 use super::support::*;
@@ -106,6 +107,27 @@ fn an_early_stopped_run_stays_stopped() {
     let again = run(&mut fresh(), &Freeze::Nothing, &Fit { resume: true, ..config }, &mut Watch::default()).unwrap();
     assert_eq!((first.stop, again.stop), (StopReason::NoImprovement, StopReason::NoImprovement));
     same(&again, &first);
+}
+
+#[test]
+fn the_monitored_figure_goes_on() {
+    let config = |folder: &Path| Fit {
+        monitor: Monitor::Mcc,
+        eval_every: Some(1),
+        patience: Some(4),
+        epochs: 4,
+        ..config(folder)
+    };
+    let (whole_folder, folder) = (temporary(), temporary());
+    let mut whole = fresh();
+    let expected = run(&mut whole, &Freeze::Nothing, &config(whole_folder.path()), &mut Watch::default()).unwrap();
+    let mut watch = Watch { stop_after: Some(3), ..Watch::default() };
+    run(&mut fresh(), &Freeze::Nothing, &config(folder.path()), &mut watch).unwrap();
+    let (mut resumed, again) = (fresh(), Fit { resume: true, ..config(folder.path()) });
+    let report = run(&mut resumed, &Freeze::Nothing, &again, &mut Watch::default()).unwrap();
+    same(&report, &expected);
+    assert!(bits(&resumed) == bits(&whole));
+    assert!(expected.evaluations.iter().any(|evaluation| evaluation.monitored != 0.0));
 }
 
 #[test]
