@@ -7,6 +7,7 @@ import argparse
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -187,6 +188,8 @@ def write_rows(path, found):
 
 def main():
     args = parse_args()
+    # So that the workers and the scratch folder go too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: terminated"))
     if args.list:
         for case in cases.CASES:
             print(f"{case.name:<24} {case.group:<12} {case.does}")
