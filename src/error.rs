@@ -1,9 +1,11 @@
 //! [`Error`]: every module's error, for those who handle them in one place.
 
 use crate::backbone::InputError;
+use crate::cache::CacheError;
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::device::DeviceError;
+use crate::loss::LossError;
 use crate::metric::MetricError;
 use crate::params::{FreezeError, InventoryError, SelectorError};
 use crate::plot::PlotError;
@@ -23,6 +25,9 @@ pub enum Error {
     /// An input that a backbone cannot read.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// Choosing a loss.
+    #[error(transparent)]
+    Loss(#[from] LossError),
     /// Listing a model's parameters.
     #[error(transparent)]
     Inventory(#[from] InventoryError),
@@ -32,6 +37,9 @@ pub enum Error {
     /// Reading a selector.
     #[error(transparent)]
     Selector(#[from] SelectorError),
+    /// Keeping what frozen stages make.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// Training.
     #[error(transparent)]
     Train(#[from] TrainError),

@@ -41,6 +41,11 @@ pub(crate) fn covers<const D: usize>(tensor: &Tensor<D>) -> bool {
         && tensor.shape().num_elements() > 0
 }
 
+/// What the bits of the operations here depend on besides their inputs: the instruction set, or that they are off.
+pub(crate) fn instructions() -> String {
+    if enabled() { format!("{:?}", pulp::Arch::new()) } else { "off".into() }
+}
+
 fn enabled() -> bool {
     static ENABLED: OnceLock<bool> = OnceLock::new();
     *ENABLED.get_or_init(|| std::env::var_os("REKINDLE_KERNELS").is_none_or(|value| value != "off"))

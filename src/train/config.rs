@@ -1,4 +1,5 @@
-use super::{Monitor, TrainError};
+use super::{Monitor, Regularisation, TrainError};
+use crate::cache::Cache;
 use crate::optim::{AdamW, Schedule, Warmup};
 use crate::params::Rates;
 use serde::{Deserialize, Serialize};
@@ -21,8 +22,15 @@ pub struct Fit {
     pub optimizer: AdamW,
     /// Shape of the learning rate over the run, with its warm-up.
     pub schedule: Schedule,
+    /// A parameter that thaws during the run has its rate multiplied by a factor that rises linearly, in this many
+    /// steps, from 0 to 1; on top of the schedule. 0: it has its full rate at once.
+    #[serde(default)]
+    pub rewarm_steps: usize,
     /// Largest L2 norm of all gradients together; `None` does not clip.
     pub clip_norm: Option<f64>,
+    /// Terms of the loss besides the head's, and mixing of weights.
+    #[serde(default)]
+    pub regularisation: Regularisation,
     /// Order, masking and dropout are functions of it.
     pub seed: u64,
     /// Makes batches of rows of similar length.
@@ -35,8 +43,8 @@ pub struct Fit {
     pub patience: Option<usize>,
     /// Which weights the model has at the end.
     pub keep: Keep,
-    /// Memory for what wholly frozen stages make of each example, in bytes; 0 computes it anew in every epoch.
-    pub cache_bytes: usize,
+    /// Where what wholly frozen stages make of each example is kept.
+    pub cache: Cache,
     /// Where `best.safetensors`, `last.safetensors` and `history.jsonl` go; `None` writes nothing. The weights are written
     /// after every validation, or, where [`save_every`](Self::save_every) makes checkpoints that hold them, at the end.
     pub folder: Option<PathBuf>,
@@ -80,14 +88,16 @@ impl Default for Fit {
             rates: Rates::new(5e-5),
             optimizer: AdamW::default(),
             schedule: Schedule::Linear { warmup: Warmup::Ratio(0.1) },
+            rewarm_steps: 0,
             clip_norm: Some(1.0),
+            regularisation: Regularisation::default(),
             seed: 0,
             bucket: true,
             eval_every: None,
             monitor: Monitor::Loss,
             patience: None,
             keep: Keep::Best,
-            cache_bytes: 2 << 30,
+            cache: Cache::memory(),
             folder: None,
             save_every: None,
             keep_checkpoints: 2,
@@ -138,6 +148,7 @@ impl Fit {
             return bad("clip_norm", norm.to_string(), "give a number above 0, or None");
         }
         self.schedule.check()?;
+        self.regularisation.check()?;
         let AdamW { betas, eps } = self.optimizer;
         let betas_mean_something = [betas.0, betas.1].iter().all(|beta| (0.0..1.0).contains(&(*beta as f32)));
         // Without it, what had no gradient yet (an embedding row that no text uses) would become 0 / 0.

@@ -78,6 +78,14 @@ pub enum TrainError {
         /// Indices of the step's examples in the training set.
         examples: Vec<usize>,
     },
+    /// R-Drop for a head that cannot compare two passes.
+    #[error("this head has no R-Drop; leave `regularisation.r_drop` out, or write `TaskHead::r_drop` for it")]
+    NoRDrop,
+    /// R-Drop without dropout: both passes would be the same.
+    #[error(
+        "R-Drop compares two passes whose dropout differs, but nothing drops out; give the head or the backbone that trains a dropout above 0, or leave `regularisation.r_drop` out"
+    )]
+    NothingDropsOut,
     /// Parameters that should train were not reached.
     #[error("these parameters train but had no gradient: {}; freeze them, or use them in the loss", paths.join(", "))]
     NoGradient {

@@ -1,6 +1,7 @@
 use super::{Evaluation, Fit, ObserverError, Report, RunError};
+use crate::cache::{CacheError, CachePlan, CacheReport};
 use crate::error::Error;
-use crate::params::TrainPlan;
+use crate::params::{PlanChange, TrainPlan};
 use std::fmt::Debug;
 use std::path::Path;
 
@@ -31,19 +32,32 @@ pub enum Event<'a> {
         /// What is wrong with it.
         error: &'a RunError,
     },
-    /// A plan is in force, the first one or a changed one.
+    /// A plan is in force: the first one, the one that a run goes on with, or a changed one.
     Plan {
         /// What trains.
         plan: &'a TrainPlan,
+        /// What is different from the plan before; nothing for the first one.
+        change: &'a PlanChange,
         /// Epochs finished.
         epoch: usize,
+        /// Optimizer steps finished.
+        step: usize,
     },
-    /// What frozen stages make of the examples is being kept.
+    /// Whether what frozen stages make is kept under the plan that is in force, and if not, why.
+    Cache(&'a CachePlan),
+    /// What frozen stages make of the examples is being found or computed.
     Caching {
         /// Examples done.
         done: usize,
         /// Examples in all.
         all: usize,
+    },
+    /// What frozen stages make of all examples is kept.
+    Cached(&'a CacheReport),
+    /// States can no longer be written to the cache's folder; the run goes on without that.
+    CacheBroken {
+        /// What is wrong.
+        error: &'a CacheError,
     },
     /// An optimizer step is done.
     Step(&'a StepInfo),
@@ -82,7 +96,7 @@ pub struct StepInfo {
     pub steps: usize,
     /// Epoch, counted from 1.
     pub epoch: usize,
-    /// Mean loss of the step.
+    /// Mean loss of the step, with the terms of [`Fit::regularisation`](super::Fit::regularisation).
     pub loss: f64,
     /// The factor of the schedule, 0 to 1, on every learning rate.
     pub schedule: f64,

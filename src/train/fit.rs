@@ -1,7 +1,9 @@
-use super::cache::Cache;
+use super::cache::States;
 use super::evaluate::{evaluate_from, plain_device};
 use super::lock::Lock;
+use super::planning::Planning;
 use super::saved::{self, Identity, Restored, Snapshot};
+use super::start::Start;
 use super::{
     Evaluation, Event, Fit, History, Keep, Observer, Observers, Report, RunError, SaveEvery, StopReason, TrainError,
 };
@@ -13,10 +15,9 @@ use crate::head::TaskHead;
 use crate::model::Model;
 use crate::objective::Objective;
 use crate::optim::Optimizer;
-use crate::params::{FreezePolicy, Inventory, Progress, TrainPlan, apply_plan};
-use burn::module::Module;
+use crate::params::{Freeze, FreezePolicy, Inventory, Progress, TrainPlan};
 use burn::tensor::Device;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 /// The examples of a run.
@@ -54,7 +55,7 @@ where
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
     config.check(H::COUPLED)?;
-    if data.validation.is_empty() && config.patience.is_some() {
+    if data.validation.is_empty() && (config.patience.is_some() || policy.needs_validation()) {
         return Err(TrainError::NoData { set: "validation" }.into());
     }
     if data.train.is_empty() {
@@ -62,13 +63,16 @@ where
     }
     let lock = config.folder.as_deref().map(Lock::take).transpose().map_err(TrainError::from)?;
     let inventory = Inventory::of(model)?;
-    let plan = TrainPlan::new(&inventory, policy, &config.rates, Progress::default())?;
+    // Refused before anything is written; a plan that needs gradients is made when they are measured.
+    let first: &dyn FreezePolicy = if policy.needs_gradients() { &Freeze::Nothing } else { policy };
+    let plan = TrainPlan::new(&inventory, first, &config.rates, Progress::default())?;
     let steps_an_epoch = data.train.len().div_ceil(config.batch_size).div_ceil(config.accumulation);
     let steps = config.max_steps.unwrap_or(config.epochs.saturating_mul(steps_an_epoch));
     let epochs = steps.div_ceil(steps_an_epoch);
     let lengths: Vec<usize> = data.train.iter().map(|example| objective.length(example)).collect();
     let prints = |examples: &[O::Example]| examples.iter().map(|example| objective.fingerprint(example)).collect();
-    let identity = Identity::of(config, policy, [prints(data.train), prints(data.validation)], &inventory);
+    let prints = [prints(data.train), prints(data.validation)];
+    let identity = Identity::of(config, policy, prints, &inventory, model.head.settings());
 
     let mut run = Run {
         device: plain_device(model).autodiff(),
@@ -80,9 +84,12 @@ where
         observers: Observers::new(observers),
         history: None,
         inventory,
+        policy,
         plan,
         planned: false,
+        planning: Planning::default(),
         trained: BTreeSet::new(),
+        start_weights: Start::default(),
         base: None,
         identity,
         steps,
@@ -97,7 +104,7 @@ where
         saved_at: Instant::now(),
         _lock: lock,
     };
-    let done = run.go_on().and_then(|()| run.train(policy, &lengths, epochs)).and_then(|()| run.finish());
+    let done = run.go_on().and_then(|()| run.train(&lengths, epochs)).and_then(|()| run.finish());
     run.tell_failure(done)
 }
 
@@ -109,20 +116,23 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     observers: Observers<'a, 'o>,
     history: Option<History>,
     pub(super) inventory: Inventory,
+    pub(super) policy: &'a dyn FreezePolicy,
     pub(super) plan: TrainPlan,
     /// Whether `plan` has been applied.
-    planned: bool,
+    pub(super) planned: bool,
+    pub(super) planning: Planning,
     /// Paths of what has trained so far, and of buffers.
-    trained: BTreeSet<String>,
+    pub(super) trained: BTreeSet<String>,
+    pub(super) start_weights: Start,
     /// The file with everything else, once it is written.
-    base: Option<String>,
+    pub(super) base: Option<String>,
     identity: Identity,
     pub(super) device: Device,
     pub(super) optimizer: Optimizer,
     pub(super) steps: usize,
-    steps_an_epoch: usize,
-    pub(super) train_cache: Option<Cache<B::State>>,
-    pub(super) validation_cache: Option<Cache<B::State>>,
+    pub(super) steps_an_epoch: usize,
+    pub(super) train_cache: Option<States<B::State>>,
+    pub(super) validation_cache: Option<States<B::State>>,
     best: Option<(f64, Model<B, H>)>,
     pub(super) stop: Option<StopReason>,
     pub(super) report: Report,
@@ -156,7 +166,7 @@ where
             }
         })?;
         told?;
-        let Some(Restored { model, best, optimizer, state }) = restored else {
+        let Some(Restored { model, best, optimizer, start, state }) = restored else {
             self.history = Some(History::create(folder)?);
             return Ok(());
         };
@@ -164,7 +174,9 @@ where
         // The run may have been killed between its last checkpoint and the removal of an older one.
         saved::prune(folder, self.config.keep_checkpoints)?;
         *self.model = model;
+        self.start_weights = start;
         (self.best, self.optimizer, self.trained, self.report) = (best, optimizer, state.trained, state.report);
+        self.planning = state.planning;
         self.seconds_before = self.report.seconds;
         self.stop_without_improvement();
         self.observers.restore(state.observers)?;
@@ -172,29 +184,30 @@ where
         self.tell(&Event::Resumed { step: report.steps, report: &report })
     }
 
-    fn train(&mut self, policy: &dyn FreezePolicy, lengths: &[usize], epochs: usize) -> Result<(), Error> {
+    fn train(&mut self, lengths: &[usize], epochs: usize) -> Result<(), Error> {
         let (steps, examples, config) = (self.steps, lengths.len(), self.config);
         self.tell(&Event::Start { steps, epochs, examples, config })?;
-        let done = self.all_steps(policy, lengths, epochs);
+        let done = self.all_steps(lengths, epochs);
         self.keep_on_error(done)
     }
 
-    fn all_steps(&mut self, policy: &dyn FreezePolicy, lengths: &[usize], epochs: usize) -> Result<(), Error> {
+    fn all_steps(&mut self, lengths: &[usize], epochs: usize) -> Result<(), Error> {
         let Fit { batch_size, accumulation, seed, bucket, eval_every, .. } = *self.config;
         let order = BatchOrder { batch_size, seed, shuffle: true, bucket };
         let mut epoch = self.report.steps / self.steps_an_epoch;
         while epoch < epochs && self.stop.is_none() && self.report.steps < self.steps {
-            self.plan(policy, epoch)?;
             let batches = order.batches(lengths, epoch as u64);
             let done = self.report.steps - epoch * self.steps_an_epoch;
             for (index, micro_batches) in batches.chunks(accumulation).enumerate().skip(done) {
+                self.replan(epoch, &batches)?;
                 self.step(micro_batches, epoch)?;
                 let epoch_ends = index + 1 == self.steps_an_epoch;
                 if eval_every.map_or(epoch_ends, |every| self.report.steps.is_multiple_of(every)) {
                     self.validate(epoch)?;
                 }
                 let ends = self.stop.is_some() || self.report.steps == self.steps;
-                self.checkpoint(ends)?;
+                let signalled = self.take_signals();
+                self.checkpoint(ends || signalled)?;
                 if ends {
                     break;
                 }
@@ -208,31 +221,8 @@ where
         if self.observers.save { self.checkpoint(true) } else { Ok(()) }
     }
 
-    /// Decides what trains in this epoch and, where that changed, applies it.
-    fn plan(&mut self, policy: &dyn FreezePolicy, epoch: usize) -> Result<(), Error> {
-        // The step at which the epoch began, also where a run goes on in its middle.
-        let at = Progress { epoch, step: epoch * self.steps_an_epoch };
-        let plan = TrainPlan::new(&self.inventory, policy, &self.config.rates, at)?;
-        if self.planned && plan == self.plan {
-            return Ok(());
-        }
-        let stale = !self.planned || plan.plain != self.plan.plain;
-        (self.plan, self.planned) = (plan, true);
-        *self.model = apply_plan(&self.plan, &self.inventory, self.model.valid());
-        let entries = &self.inventory.entries;
-        let trains = |index: usize| self.plan.rows.iter().any(|row| row.entry == index);
-        let ids: HashSet<u64> = self.plan.rows.iter().map(|row| entries[row.entry].id).collect();
-        self.optimizer.retain(|id| ids.contains(&id));
-        let touched = (0..entries.len()).filter(|index| trains(*index) || entries[*index].is_buffer());
-        self.trained.extend(touched.map(|index| entries[index].path.clone()));
-        self.base = None;
-        let plan = self.plan.clone();
-        self.tell(&Event::Plan { plan: &plan, epoch })?;
-        if stale { self.fill_caches() } else { Ok(()) }
-    }
-
-    /// Saves everything that the next step depends on, where it is time to; always when the run `ends`.
-    fn checkpoint(&mut self, ends: bool) -> Result<(), Error> {
+    /// Saves everything that the next step depends on, where it is time to; always when it is `needed`.
+    pub(super) fn checkpoint(&mut self, needed: bool) -> Result<(), Error> {
         let Fit { save_every, keep_checkpoints, .. } = *self.config;
         let asked = std::mem::take(&mut self.observers.save);
         let Some(folder) = self.config.folder.as_deref() else {
@@ -241,19 +231,22 @@ where
         let due = match save_every {
             _ if asked => true,
             None => self.stop == Some(StopReason::Observer),
-            Some(SaveEvery::Steps(steps)) => ends || self.report.steps.is_multiple_of(steps),
-            Some(SaveEvery::Minutes(minutes)) => ends || self.saved_at.elapsed().as_secs_f64() >= 60.0 * minutes,
+            Some(SaveEvery::Steps(steps)) => needed || self.report.steps.is_multiple_of(steps),
+            Some(SaveEvery::Minutes(minutes)) => needed || self.saved_at.elapsed().as_secs_f64() >= 60.0 * minutes,
         };
         if !due {
             return Ok(());
         }
         self.report.seconds = self.seconds();
+        let start = self.start_weights.save(&*self.model, folder)?;
         let snapshot = Snapshot {
             model: &*self.model,
             best: self.best.as_ref(),
             optimizer: &self.optimizer,
             identity: &self.identity,
+            start,
             trained: &self.trained,
+            planning: &self.planning,
             observers: self.observers.states(),
             report: &self.report,
         };
@@ -311,6 +304,7 @@ where
     }
 
     fn finish(&mut self) -> Result<Report, Error> {
+        self.drop_caches();
         self.save("last.safetensors")?;
         // What a validation did not write, or one of an interrupted run wrote that will have come again.
         let Fit { folder, save_every, resume, .. } = self.config;
@@ -321,6 +315,7 @@ where
             *self.model = best;
         }
         self.report.stop = self.stop.unwrap_or_default();
+        self.report.plain = self.plan.plain.clone();
         self.report.trainable_values = self.plan.trainable_values();
         self.report.all_values = self.plan.all_values();
         let held = self.inventory.entries.iter().filter(|entry| self.optimizer.holds(entry.id));

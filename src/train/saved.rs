@@ -4,6 +4,8 @@
 //! `moments.safetensors` (the optimizer's), `state.json` and `checksums.json`. What has never trained stands once, in
 //! `base-<hash>.safetensors` beside them, so that a checkpoint costs what trains.
 
+use super::planning::Planning;
+use super::start::Start;
 use super::{Fit, Report, RunError};
 use crate::checkpoint::{CheckpointError, load_selected, save_tensors_hashed, selected, write_file, write_folder};
 use crate::error::Error;
@@ -23,19 +25,30 @@ pub(super) struct Identity {
     pub(super) policy: String,
     pub(super) data: String,
     pub(super) model: String,
+    /// What the head says of itself besides parameters.
+    #[serde(default)]
+    pub(super) head: String,
 }
 
 impl Identity {
-    pub(super) fn of(config: &Fit, policy: &dyn FreezePolicy, examples: [Vec<u64>; 2], inventory: &Inventory) -> Self {
+    pub(super) fn of(
+        config: &Fit,
+        policy: &dyn FreezePolicy,
+        examples: [Vec<u64>; 2],
+        inventory: &Inventory,
+        head: String,
+    ) -> Self {
         let hash = |value: &dyn Debug| blake3::hash(format!("{value:?}").as_bytes()).to_hex().to_string();
         let entries = inventory.entries.iter().map(|entry| (&entry.path, &entry.shape, entry.kind));
-        // Where and how often a run saves does not change what it computes.
+        // Where and how often a run saves does not change what it computes, nor where it keeps states.
         let config = Fit { folder: None, resume: false, save_every: None, keep_checkpoints: 0, ..config.clone() };
+        let config = Fit { cache: config.cache.arithmetic(), ..config };
         Self {
             configuration: format!("{config:?}"),
             policy: format!("{policy:?}"),
             data: hash(&examples),
             model: hash(&entries.collect::<Vec<_>>()),
+            head,
         }
     }
 
@@ -44,6 +57,7 @@ impl Identity {
             ("model", self.model != other.model),
             ("data set", self.data != other.data),
             ("freeze policy", self.policy != other.policy),
+            ("loss or head", self.head != other.head),
             ("configuration", self.configuration != other.configuration),
         ]
         .into_iter()
@@ -57,11 +71,16 @@ pub(super) struct State {
     pub(super) identity: Identity,
     /// The file with what has never trained.
     base: String,
+    /// The file with what regularisers remember of the beginning.
+    #[serde(default)]
+    start: Option<String>,
     /// Paths of what has trained.
     pub(super) trained: BTreeSet<String>,
     pub(super) best_merit: Option<f64>,
     /// Updates that each parameter's moments have seen.
     moment_steps: BTreeMap<String, i32>,
+    #[serde(default)]
+    pub(super) planning: Planning,
     /// What observers have gathered, by their names.
     pub(super) observers: BTreeMap<String, serde_json::Value>,
     pub(super) report: Report,
@@ -72,6 +91,7 @@ pub(super) struct Restored<M> {
     pub(super) model: M,
     pub(super) best: Option<(f64, M)>,
     pub(super) optimizer: Optimizer,
+    pub(super) start: Start,
     pub(super) state: State,
 }
 
@@ -81,7 +101,9 @@ pub(super) struct Snapshot<'a, M> {
     pub(super) best: Option<&'a (f64, M)>,
     pub(super) optimizer: &'a Optimizer,
     pub(super) identity: &'a Identity,
+    pub(super) start: Option<String>,
     pub(super) trained: &'a BTreeSet<String>,
+    pub(super) planning: &'a Planning,
     pub(super) observers: BTreeMap<String, serde_json::Value>,
     pub(super) report: &'a Report,
 }
@@ -91,6 +113,7 @@ const WEIGHTS: &str = "weights.safetensors";
 const BEST: &str = "best.safetensors";
 const MOMENTS: &str = "moments.safetensors";
 const BASE: &str = "base-";
+pub(super) const START: &str = "start-";
 const STATE: &str = "state.json";
 const CHECKSUMS: &str = "checksums.json";
 
@@ -107,9 +130,11 @@ pub(super) fn save<M: Module>(
     let state = State {
         identity: snapshot.identity.clone(),
         base: base.into(),
+        start: snapshot.start.clone(),
         trained: snapshot.trained.clone(),
         best_merit: snapshot.best.map(|(merit, _)| *merit),
         moment_steps: moments.iter().map(|moments| (moments.path.clone(), moments.steps)).collect(),
+        planning: snapshot.planning.clone(),
         observers: snapshot.observers.clone(),
         report: snapshot.report.clone(),
     };
@@ -136,7 +161,7 @@ pub(super) fn prune(folder: &Path, keep: usize) -> Result<(), Error> {
     for old in list(folder)?.iter().rev().skip(keep.max(1)) {
         std::fs::remove_dir_all(old).map_err(|source| run(RunError::Io { path: old.clone(), source }))?;
     }
-    remove_old_bases(folder)
+    remove_unread(folder)
 }
 
 /// Removes what a killed run was writing when it ended. Only the one that writes into the folder may.
@@ -203,18 +228,34 @@ fn read<M: Module>(folder: &Path, dir: &Path, model: &M, optimizer: Optimizer) -
         Ok((filled, best, optimizer))
     };
     let (model, best, optimizer) = fill().map_err(|error| damaged(error.to_string()))?;
-    Ok(Restored { model, best, optimizer, state })
+    let start = match &state.start {
+        Some(file) => Start::load(&model, folder, file).map_err(damaged)?,
+        None => Start::default(),
+    };
+    Ok(Restored { model, best, optimizer, start, state })
 }
+
+/// A tensor's path, shape and values.
+type Named = (String, Vec<usize>, Vec<f32>);
 
 /// Writes what has never trained under a name made from its content, unless it is there, and gives the name.
 pub(super) fn save_base<M: Module>(folder: &Path, model: &M, trained: &BTreeSet<String>) -> Result<String, Error> {
-    let tensors = selected(model, |path| !trained.contains(path));
+    save_once(folder, BASE, selected(model, |path| !trained.contains(path)))
+}
+
+/// A file name made from what the file holds.
+pub(super) fn content_name(prefix: &str, tensors: &[Named]) -> String {
     let mut hasher = blake3::Hasher::new();
-    for (path, shape, values) in &tensors {
+    for (path, shape, values) in tensors {
         hasher.update(format!("{path} {shape:?} ").as_bytes());
         hasher.update(bytemuck::cast_slice(values));
     }
-    let name = format!("{BASE}{}.safetensors", &hasher.finalize().to_hex()[..16]);
+    format!("{prefix}{}.safetensors", &hasher.finalize().to_hex()[..16])
+}
+
+/// Writes tensors under a name made from their content, unless they are there, and gives the name.
+pub(super) fn save_once(folder: &Path, prefix: &str, tensors: Vec<Named>) -> Result<String, Error> {
+    let name = content_name(prefix, &tensors);
     let path = folder.join(&name);
     if !path.is_file() {
         save_tensors_hashed(&path, tensors)?;
@@ -222,23 +263,27 @@ pub(super) fn save_base<M: Module>(folder: &Path, model: &M, trained: &BTreeSet<
     Ok(name)
 }
 
-/// Removes base files that no checkpoint reads any more: what has trained since is in the checkpoints themselves.
-fn remove_old_bases(folder: &Path) -> Result<(), Error> {
-    let bases: Vec<PathBuf> = files(folder, BASE)?;
-    if bases.len() < 2 {
+/// Removes files beside the checkpoints that none of them reads any more: what has trained since is in the checkpoints
+/// themselves, and starting weights are written anew when more of them are needed.
+fn remove_unread(folder: &Path) -> Result<(), Error> {
+    let kept = [files(folder, BASE)?, files(folder, START)?];
+    if kept.iter().all(|files| files.len() < 2) {
         return Ok(());
     }
     #[derive(Deserialize)]
     struct Reads {
         base: String,
+        #[serde(default)]
+        start: Option<String>,
     }
     let checkpoints = list(folder)?;
     let read: Result<Vec<Reads>, String> = checkpoints.iter().map(|dir| read_json(&dir.join(STATE))).collect();
     // A damaged checkpoint may read any of them.
     let Ok(read) = read else { return Ok(()) };
-    for path in bases {
-        let is_read = read.iter().any(|reads| path.ends_with(&reads.base));
-        if !is_read {
+    for path in kept.into_iter().flatten() {
+        let is_read =
+            |reads: &Reads| path.ends_with(&reads.base) || reads.start.iter().any(|start| path.ends_with(start));
+        if !read.iter().any(is_read) {
             std::fs::remove_file(&path).map_err(|source| run(RunError::Io { path, source }))?;
         }
     }

@@ -1,6 +1,6 @@
 //! One optimizer step: micro-batches forward and backward, their gradients summed.
 
-use super::cache::{Cache, run_plain};
+use super::cache::{States, run_plain};
 use super::fit::Run;
 use super::{Event, StepInfo, StepSeconds, TrainError};
 use crate::backbone::Backbone;
@@ -34,10 +34,18 @@ pub(super) struct Forward<'a, B: Backbone, H, O: Objective> {
     pub(super) snapshot: &'a Model<B, H>,
     pub(super) training: &'a Model<B, H>,
     pub(super) plain: &'a [bool],
-    pub(super) cache: Option<&'a Cache<B::State>>,
+    pub(super) cache: Option<&'a States<B::State>>,
     pub(super) objective: &'a O,
     pub(super) examples: &'a [O::Example],
     pub(super) device: &'a Device,
+    pub(super) r_drop: Option<f64>,
+}
+
+/// What a forward pass that may drop out begins with.
+#[derive(Clone)]
+enum Begin<I, S> {
+    Input(I),
+    State(S),
 }
 
 /// Summed gradients of a step and the loss they belong to: the mean is `loss_sum / weight`.
@@ -92,22 +100,39 @@ where
         let batch = self.objective.batch(&chosen, &draws, &self.device.clone().inner())?;
         seconds.data += start.elapsed().as_secs_f64();
         self.training.head.check(&batch.targets)?;
-        let state = self.state(batch.input, indices)?;
-        let backbone = &self.training.backbone;
-        let rest = (1..self.plain.len()).filter(|stage| !self.plain[*stage]);
-        let state = rest.fold(state, |state, stage| backbone.stage(stage, state));
-        Ok(self.training.head.loss(backbone.finish(state), batch.targets))
+        let begin = self.begin(batch.input, indices)?;
+        let head = &self.training.head;
+        let Some(alpha) = self.r_drop else {
+            return Ok(head.loss(self.features(begin), batch.targets));
+        };
+        let (first, second) = (self.features(begin.clone()), self.features(begin));
+        let loss = head.r_drop(first, second, batch.targets, alpha).ok_or(TrainError::NoRDrop)?;
+        match RandomScope::sites() {
+            0 => Err(TrainError::NothingDropsOut.into()),
+            _ => Ok(loss),
+        }
     }
 
-    /// The state after the plain stages, on the autodiff device.
-    fn state(&self, input: B::Input, indices: &[usize]) -> Result<B::State, Error> {
+    /// What the stages that are not plain make of a beginning.
+    fn features(&self, begin: Begin<B::Input, B::State>) -> B::Features {
+        let backbone = &self.training.backbone;
+        let state = match begin {
+            Begin::State(state) => state,
+            Begin::Input(input) => backbone.embed(input),
+        };
+        let rest = (1..self.plain.len()).filter(|stage| !self.plain[*stage]);
+        backbone.finish(rest.fold(state, |state, stage| backbone.stage(stage, state)))
+    }
+
+    /// The state after the plain stages, or the input where the first stage is none, on the autodiff device.
+    fn begin(&self, input: B::Input, indices: &[usize]) -> Result<Begin<B::Input, B::State>, Error> {
         if let Some(state) = self.cache.and_then(|cache| cache.get(indices)) {
-            return Ok(state.lift(self.device));
+            return Ok(Begin::State(state.lift(self.device)));
         }
         self.training.backbone.check(&input)?;
         Ok(match self.plain.first() {
-            Some(true) => run_plain(&self.snapshot.backbone, self.plain, input).lift(self.device),
-            _ => self.training.backbone.embed(input.lift(self.device)),
+            Some(true) => Begin::State(run_plain(&self.snapshot.backbone, self.plain, input).lift(self.device)),
+            _ => Begin::Input(input.lift(self.device)),
         })
     }
 }
@@ -132,7 +157,11 @@ where
     pub(super) fn step(&mut self, micro_batches: &[Vec<usize>], epoch: usize) -> Result<(), Error> {
         let start = Instant::now();
         let place = Place { seed: self.config.seed, epoch, step: self.report.steps };
-        let training = self.model.clone().train();
+        let mixout = self.mixout(place);
+        let training = match &mixout {
+            Some(mixout) => mixout.mix(self.model.clone()).train(),
+            None => self.model.clone().train(),
+        };
         let forward = Forward {
             snapshot: &*self.model,
             training: &training,
@@ -141,9 +170,14 @@ where
             objective: self.objective,
             examples: self.data.train,
             device: &self.device,
+            r_drop: self.config.regularisation.r_drop,
         };
-        let Gradients { summed, loss_sum, weight, mut seconds } = forward.gradients(micro_batches, place)?;
+        let Gradients { mut summed, loss_sum, weight, mut seconds } = forward.gradients(micro_batches, place)?;
         let update_start = Instant::now();
+        if let Some(mixout) = &mixout {
+            mixout.scale(&*self.model, &mut summed);
+        }
+        let loss = loss_sum / weight + self.penalty(&mut summed, weight);
         let norms = GradientNorms::of(&training, &summed);
         let missing = missing_gradients(&self.plan, &self.inventory, &training, &summed);
         check_gradients(&norms, missing, micro_batches, place)?;
@@ -151,15 +185,13 @@ where
         let grad_norm = norms.total() / weight;
         let clip = self.config.clip_norm.map_or(1.0, |max_norm| clip_factor(grad_norm, max_norm));
         let schedule = self.config.schedule.factor(place.step, self.steps);
-        let updates = self.updates(schedule);
-        let stepped = self.optimizer.step(training.valid(), summed, &updates, clip / weight);
+        let updates = self.updates(schedule, place.step);
+        let stepped = self.optimizer.step(self.model.valid(), summed, &updates, clip / weight);
         check_weights(&stepped, &updates, micro_batches, place)?;
         *self.model = Model { backbone: stepped.backbone.after_step(), head: stepped.head };
 
         seconds.optimizer = update_start.elapsed().as_secs_f64();
         seconds.total = start.elapsed().as_secs_f64();
-
-        let loss = loss_sum / weight;
         let info = StepInfo {
             epoch: epoch + 1,
             loss,
@@ -195,11 +227,12 @@ where
         }
     }
 
-    fn updates(&self, schedule: f64) -> HashMap<u64, Update> {
+    fn updates(&self, schedule: f64, step: usize) -> HashMap<u64, Update> {
         let rows = self.plan.rows.iter();
         rows.map(|row| {
-            let update = Update { lr: row.lr * schedule, weight_decay: row.weight_decay };
-            (self.inventory.entries[row.entry].id, update)
+            let entry = &self.inventory.entries[row.entry];
+            let rewarm = self.planning.rewarm(&entry.path, step, self.config.rewarm_steps);
+            (entry.id, Update { lr: row.lr * schedule * rewarm, weight_decay: row.weight_decay })
         })
         .collect()
     }

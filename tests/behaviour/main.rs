@@ -3,23 +3,34 @@
 #![allow(clippy::unwrap_used)]
 
 mod accumulation;
+mod cache;
+mod cache_faults;
 mod damage;
 mod data_faults;
+mod distillation;
+mod event_files;
 mod files;
 mod folders;
 mod foreign;
 mod freezing;
 mod input_faults;
 mod kill;
+mod logs;
+mod loss_values;
+mod losses;
 mod masking;
 mod measuring;
 mod observers;
 mod plain;
 mod policies;
 mod pretraining;
+mod probe;
 mod rates;
+mod regularisers;
 mod resume;
 mod run;
 mod run_faults;
 mod run_files;
 mod support;
+mod thaw_plans;
+mod thaw_runs;

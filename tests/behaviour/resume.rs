@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rekindle::Model;
 use rekindle::backbone::Bert;
+use rekindle::cache::CacheReport;
 use rekindle::head::Classifier;
 use rekindle::params::{Freeze, FreezePolicy};
 use rekindle::train::{
@@ -15,9 +16,9 @@ use super::support::*;
 
 /// Stops after a step, as a signal would; notes what is skipped and resumed.
 #[derive(Default)]
-struct Watch {
-    stop_after: Option<usize>,
-    seen: Vec<String>,
+pub(super) struct Watch {
+    pub(super) stop_after: Option<usize>,
+    pub(super) seen: Vec<String>,
 }
 
 impl Observer for Watch {
@@ -32,7 +33,7 @@ impl Observer for Watch {
     }
 }
 
-fn config(folder: &Path) -> Fit {
+pub(super) fn config(folder: &Path) -> Fit {
     Fit {
         epochs: 3,
         max_steps: None,
@@ -47,7 +48,7 @@ fn config(folder: &Path) -> Fit {
 }
 
 /// 40 rows in batches of 8, two a step: 3 steps an epoch, the last one of a single batch. Dropout is on.
-fn run(
+pub(super) fn run(
     model: &mut Model<Bert, Classifier>,
     policy: &dyn FreezePolicy,
     config: &Fit,
@@ -68,8 +69,8 @@ fn steps(folder: &Path) -> Vec<String> {
     names
 }
 
-fn same(a: &Report, b: &Report) {
-    let plain = |report: &Report| Report { seconds: 0.0, cached_rows: 0, cached_bytes: 0, ..report.clone() };
+pub(super) fn same(a: &Report, b: &Report) {
+    let plain = |report: &Report| Report { seconds: 0.0, cache: CacheReport::default(), ..report.clone() };
     assert_eq!(plain(a), plain(b));
 }
 
