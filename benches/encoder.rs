@@ -7,10 +7,11 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use criterion::{BatchSize, Bencher, Criterion, criterion_group, criterion_main};
 use rekindle::Model;
-use rekindle::backbone::{Bert, BertConfig, Pooling, TextInput};
+use rekindle::backbone::{Bert, BertConfig, BertState, Pooling, TextInput};
 use rekindle::head::{Classifier, TaskHead, cross_entropy};
 use rekindle::nn::{Dropout, LayerNorm, Linear, RandomScope, linear, linear_gelu, multi_head_attention};
-use rekindle::optim::{AdamW, GradientNorms, Optimizer, Update};
+use rekindle::optim::{AdamW, Averager, Averaging, GradientNorms, Optimizer, Update};
+use rekindle::rows::RowsExt;
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -80,6 +81,15 @@ fn encoder(criterion: &mut Criterion) {
         };
         bencher.iter_batched(gradients, step, BatchSize::PerIteration);
     });
+    let mut averager = Averager::new(Some(Averaging::ema(0.999)), 1);
+    averager.update(&plain, 1, |_| true);
+    let mut step = 1;
+    group.bench_function("moving average", |bencher| {
+        bencher.iter(|| {
+            step += 1;
+            averager.update(&plain, step, |_| true);
+        });
+    });
     group.finish();
 }
 
@@ -142,5 +152,17 @@ fn operations(criterion: &mut Criterion) {
     both(criterion, "cross-entropy 256 x 8192", || cross_entropy(logits.clone(), labels.clone()).sum);
 }
 
-criterion_group!(benches, encoder, operations);
+/// What a step pays for a batch from the cache: to be compared with `encoder/infer`, which it saves.
+fn cache_read(criterion: &mut Criterion) {
+    let device = Device::flex();
+    let hidden = random([BATCH, SEQ, HIDDEN]).inner();
+    let state = BertState { hidden, mask: Tensor::full([BATCH, SEQ], true, &device), pooler_output: None };
+    let records = state.encode();
+    let records: Vec<_> = records.iter().collect();
+    criterion.bench_function("cache read 32 x 32 from memory", |bencher| {
+        bencher.iter(|| black_box(BertState::decode(&state, &records)));
+    });
+}
+
+criterion_group!(benches, encoder, operations, cache_read);
 criterion_main!(benches);

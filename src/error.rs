@@ -1,6 +1,7 @@
 //! [`Error`]: every module's error, for those who handle them in one place.
 
 use crate::backbone::InputError;
+use crate::cache::CacheError;
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::device::DeviceError;
@@ -36,6 +37,9 @@ pub enum Error {
     /// Reading a selector.
     #[error(transparent)]
     Selector(#[from] SelectorError),
+    /// Keeping what frozen stages make.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// Training.
     #[error(transparent)]
     Train(#[from] TrainError),

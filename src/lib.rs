@@ -69,8 +69,8 @@
 //!
 //! [`data`] reads files and makes token ids; [`objective`] makes batches, whose tensors [`mod@rows`] bundles; a [`backbone`],
 //! built from [`nn`], turns them into features; a [`head`] turns features into a [`loss`], and [`model`] holds both;
-//! [`params`] decides what trains; [`optim`], [`random`] and [`train`] train it; [`metric`] measures, [`plot`] draws;
-//! [`checkpoint`] loads and saves; [`predict`] answers.
+//! [`params`] decides what trains; [`optim`], [`random`] and [`train`] train it, with a [`cache`] of what frozen stages
+//! make; [`metric`] measures, [`plot`] draws; [`checkpoint`] loads and saves; [`predict`] answers.
 
 pub mod data;
 
@@ -86,6 +86,7 @@ pub mod model;
 
 pub mod params;
 
+pub mod cache;
 pub mod optim;
 pub mod random;
 pub mod train;

@@ -3,7 +3,8 @@
 //! One traversal of the bundle gives everything the trainer does with it: counting and selecting rows, lifting onto an
 //! autodiff device, and taking rows apart into [`Record`]s and putting them together again for the cache.
 
-use burn::tensor::{Bool, Device, Float, Int, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Device, Float, Int, Tensor, TensorData};
+use half::bf16;
 use std::fmt::Debug;
 
 /// Sees every tensor of a bundle, in a fixed order.
@@ -147,17 +148,41 @@ impl<R: Rows> RowsExt for R {}
 
 /// One row of a bundle: for each tensor its shape without the row axis, and its bytes.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Record(Vec<(Vec<usize>, Vec<u8>)>);
+pub struct Record(Vec<Part>);
+
+/// One tensor of a record.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Part {
+    pub(crate) values: Values,
+    /// Without the row axis.
+    pub(crate) shape: Vec<usize>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// How the bytes of a part are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Values {
+    /// As the tensor has them.
+    Exact,
+    /// As the tensor has them, which is as f32.
+    F32,
+    /// As bf16, for a tensor of f32.
+    Bf16,
+}
 
 impl Record {
     /// Size in memory, in bytes, without the bookkeeping.
     pub fn bytes(&self) -> usize {
-        self.0.iter().map(|(_, bytes)| bytes.len()).sum()
+        self.0.iter().map(|part| part.bytes.len()).sum()
     }
 
-    /// Shape and bytes of each tensor, in the bundle's order.
-    pub(crate) fn tensors(&self) -> &[(Vec<usize>, Vec<u8>)] {
+    /// The tensors, in the bundle's order.
+    pub(crate) fn tensors(&self) -> &[Part] {
         &self.0
+    }
+
+    pub(crate) fn from_tensors(parts: Vec<Part>) -> Self {
+        Self(parts)
     }
 }
 
@@ -212,7 +237,7 @@ struct Encoder {
     padded: bool,
 }
 impl Encoder {
-    fn put(&mut self, data: TensorData) {
+    fn put(&mut self, data: TensorData, values: Values) {
         let shape = data.shape().as_slice().to_vec();
         let (rows, row_shape) = (shape[0], &shape[1..]);
         self.records.resize(rows, Record::default());
@@ -223,19 +248,20 @@ impl Encoder {
                 bytes = &bytes[..row_bytes / shape[0].max(1) * lengths[row]];
                 shape[0] = lengths[row];
             }
-            self.records[row].0.push((shape, bytes.to_vec()));
+            self.records[row].0.push(Part { values, shape, bytes: bytes.to_vec() });
         }
     }
 }
 impl RowsVisitor for Encoder {
     fn float<const D: usize>(&mut self, tensor: &mut Tensor<D>) {
-        self.put(tensor.to_data());
+        let values = if tensor.dtype() == DType::F32 { Values::F32 } else { Values::Exact };
+        self.put(tensor.to_data(), values);
     }
     fn int<const D: usize>(&mut self, tensor: &mut Tensor<D, Int>) {
-        self.put(tensor.to_data());
+        self.put(tensor.to_data(), Values::Exact);
     }
     fn bool<const D: usize>(&mut self, tensor: &mut Tensor<D, Bool>) {
-        self.put(tensor.to_data());
+        self.put(tensor.to_data(), Values::Exact);
     }
     fn padded(&mut self, padded: bool) {
         self.padded = padded;
@@ -250,7 +276,7 @@ struct Decoder<'a> {
 }
 impl Decoder<'_> {
     /// The next tensor of all records, `None` (and `fits` false) where a record has none or one of another shape.
-    fn take(&mut self, dtype: burn::tensor::DType, rank: usize) -> Option<TensorData> {
+    fn take(&mut self, dtype: DType, rank: usize) -> Option<TensorData> {
         let parts: Option<Vec<_>> = self.records.iter().map(|record| record.0.get(self.slot)).collect();
         self.slot += 1;
         let joined = parts.and_then(|parts| join(&parts, self.padded, dtype, rank));
@@ -280,21 +306,32 @@ impl RowsVisitor for Decoder<'_> {
 }
 
 /// Stacks row parts into `[rows, ..]`, zero-padded on axis 1 where `padded`.
-fn join(parts: &[&(Vec<usize>, Vec<u8>)], padded: bool, dtype: burn::tensor::DType, rank: usize) -> Option<TensorData> {
-    let mut shape = parts.first()?.0.clone();
+fn join(parts: &[&Part], padded: bool, dtype: DType, rank: usize) -> Option<TensorData> {
+    let mut shape = parts.first()?.shape.clone();
     if padded && !shape.is_empty() {
-        shape[0] = parts.iter().filter_map(|(shape, _)| shape.first()).max().copied()?;
+        shape[0] = parts.iter().filter_map(|part| part.shape.first()).max().copied()?;
     }
     let row_bytes = shape.iter().product::<usize>() * dtype.size();
     let mut bytes = vec![0u8; parts.len() * row_bytes];
-    for (row, (part_shape, part)) in parts.iter().enumerate() {
-        let same = if padded { part_shape.get(1..) == shape.get(1..) } else { *part_shape == shape };
-        let size = part_shape.iter().product::<usize>() * dtype.size();
-        if !same || part.len() != size || part_shape.len() + 1 != rank {
+    for (part, room) in parts.iter().zip(bytes.chunks_exact_mut(row_bytes.max(1))) {
+        let same = if padded { part.shape.get(1..) == shape.get(1..) } else { part.shape == shape };
+        let size = part.shape.iter().product::<usize>() * dtype.size();
+        if !same || part.shape.len() + 1 != rank {
             return None;
         }
-        bytes[row * row_bytes..row * row_bytes + part.len()].copy_from_slice(part);
+        match part.values {
+            Values::Bf16 if dtype == DType::F32 && 2 * part.bytes.len() == size => widen(&part.bytes, room),
+            Values::Exact | Values::F32 if part.bytes.len() == size => room[..size].copy_from_slice(&part.bytes),
+            _ => return None,
+        }
     }
     shape.insert(0, parts.len());
     Some(TensorData::from_bytes_vec(bytes, shape, dtype))
+}
+
+/// Values of bf16 as f32, in the order of bytes that memory has.
+fn widen(from: &[u8], to: &mut [u8]) {
+    for (to, from) in to.chunks_exact_mut(4).zip(from.chunks_exact(2)) {
+        to.copy_from_slice(&bf16::from_ne_bytes([from[0], from[1]]).to_f32().to_ne_bytes());
+    }
 }

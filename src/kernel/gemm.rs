@@ -33,11 +33,26 @@ impl<'a> Matrix<'a> {
         Self { values, size: [columns, rows], strides: [right, down] }
     }
 
+    pub(super) fn columns(&self) -> usize {
+        self.size[1]
+    }
+
     /// How many values it reaches over.
     fn extent(&self) -> usize {
         let [rows, columns] = self.size;
         if rows == 0 || columns == 0 { 0 } else { (rows - 1) * self.strides[0] + (columns - 1) * self.strides[1] + 1 }
     }
+}
+
+/// So many rows a left factor needs for each row of its product with `b` to have the same bits whatever stands beside it.
+///
+/// For a product of fewer rows gemm 0.19 takes other paths, which sum in other orders: for a single row, for results of up
+/// to 256 values where `b` is stored by columns, and for up to 64 x 64 values where the inner axis is over 512 long.
+pub(super) fn steady_rows(b: Matrix<'_>) -> usize {
+    let ([inner, columns], [down, _]) = (b.size, b.strides);
+    let by_dots = if down == 1 { 256 / columns.max(1) + 1 } else { 0 };
+    let in_one_block = if columns <= 64 && inner > 512 { 65 } else { 0 };
+    by_dots.max(in_one_block).max(2)
 }
 
 /// The same tensor without negative strides.

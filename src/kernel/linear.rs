@@ -1,7 +1,7 @@
 //! `x w + b`, with exact GELU on top if wanted.
 
 use super::buffer::{block, column_sums, contiguous, tensor, total, values, with_width, zeros};
-use super::gemm::{Matrix, forward_strides, multiply};
+use super::gemm::{Matrix, forward_strides, multiply, steady_rows};
 use super::simd::{fma, normal, vectorised};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
@@ -112,20 +112,42 @@ impl Backward<Flex, 3> for LinearBackward {
 }
 
 fn product(x: &FlexTensor, weight: &FlexTensor) -> Vec<f32> {
-    let [width_in, width] = weight.shape().dims();
-    let mut out = zeros(x.shape().num_elements() / width_in * width);
-    multiply(Matrix::rows(values(x), width_in), Matrix::of(weight), &mut out, false);
-    out
+    let width_in = weight.shape()[0];
+    multiply_rows(values(x), width_in, Matrix::of(weight), false, zeros)
 }
 
 fn affine(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> Vec<f32> {
     let [width_in, width] = weight.shape().dims();
-    let mut out = zeros(x.shape().num_elements() / width_in * width);
     let bias = values(bias);
-    out.par_chunks_mut(block(width)).for_each(|rows| {
-        rows.chunks_exact_mut(width).for_each(|row| row.copy_from_slice(bias));
-    });
-    multiply(Matrix::rows(values(x), width_in), Matrix::of(weight), &mut out, true);
+    multiply_rows(values(x), width_in, Matrix::of(weight), true, |len| {
+        let mut out = zeros(len);
+        out.par_chunks_mut(block(width)).for_each(|rows| {
+            rows.chunks_exact_mut(width).for_each(|row| row.copy_from_slice(bias));
+        });
+        out
+    })
+}
+
+/// Rows of `width_in` times `weight`, into or onto what `start` gives. A row's bits do not depend on the others.
+fn multiply_rows(
+    x: &[f32],
+    width_in: usize,
+    weight: Matrix<'_>,
+    add: bool,
+    start: impl Fn(usize) -> Vec<f32>,
+) -> Vec<f32> {
+    let rows = x.len() / width_in;
+    let least = steady_rows(weight);
+    if rows >= least {
+        let mut out = start(rows * weight.columns());
+        multiply(Matrix::rows(x, width_in), weight, &mut out, add);
+        return out;
+    }
+    let mut padded = zeros(least * width_in);
+    padded[..x.len()].copy_from_slice(x);
+    let mut out = start(least * weight.columns());
+    multiply(Matrix::rows(&padded, width_in), weight, &mut out, add);
+    out.truncate(rows * weight.columns());
     out
 }
 

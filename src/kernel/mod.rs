@@ -22,7 +22,7 @@ mod simd;
 mod tests;
 mod tile;
 
-pub(crate) use adamw::{Scalars, adamw, square_sum};
+pub(crate) use adamw::{Scalars, adamw, square_sum, towards};
 pub(crate) use attention::attention;
 pub(crate) use dropout::dropout;
 pub(crate) use linear::linear;
@@ -39,6 +39,11 @@ pub(crate) fn covers<const D: usize>(tensor: &Tensor<D>) -> bool {
         && tensor.dtype() == DType::F32
         && matches!(tensor.device().inner().as_dispatch(), DispatchDevice::Flex(_))
         && tensor.shape().num_elements() > 0
+}
+
+/// What the bits of the operations here depend on besides their inputs: the instruction set, or that they are off.
+pub(crate) fn instructions() -> String {
+    if enabled() { format!("{:?}", pulp::Arch::new()) } else { "off".into() }
 }
 
 fn enabled() -> bool {

@@ -287,3 +287,24 @@ fn a_row_is_the_same_alone_and_among_others_and_with_any_number_of_threads() {
         assert_eq!(part, whole[..part.len()], "{rows} rows");
     }
 }
+
+#[test]
+fn a_row_of_a_linear_layer_has_the_same_bits_in_any_company() {
+    for (inner, columns) in [(32, 64), (32, 8), (384, 384), (600, 64), (1536, 24), (1536, 384), (700, 3)] {
+        for by_columns in [false, true] {
+            let [x, weight] = [[90, inner], [inner, columns]].map(|shape| matrices(&[shape], 1.0).remove(0));
+            let weight = if by_columns { matrices(&[[columns, inner]], 1.0).remove(0).transpose() } else { weight };
+            let bias = matrices(&[[1, columns]], 1.0).remove(0).reshape([columns]);
+            for gelu in [false, true] {
+                let run = |rows: usize| {
+                    let x = x.clone().narrow(0, 0, rows);
+                    host(kernel::linear(x, weight.clone(), bias.clone(), gelu))
+                };
+                let all = run(90);
+                for rows in [1, 2, 3, 7, 31, 64, 65, 89] {
+                    assert_eq!(run(rows), all[..rows * columns], "{rows} rows, {inner} to {columns}, {by_columns}");
+                }
+            }
+        }
+    }
+}

@@ -1,6 +1,7 @@
 use super::TrainError;
-use super::cache::{Cache, run_plain};
+use super::cache::{Filled, Filler, States, run_plain};
 use crate::backbone::Backbone;
+use crate::cache::{Cache, CachePlan, CacheReport};
 use crate::data::BatchOrder;
 use crate::device::host;
 use crate::error::Error;
@@ -8,6 +9,7 @@ use crate::head::TaskHead;
 use crate::metric::Scores;
 use crate::model::Model;
 use crate::objective::{Draws, Objective};
+use crate::params::Inventory;
 use burn::module::Module;
 use burn::tensor::Device;
 
@@ -31,6 +33,56 @@ where
     evaluate_from(model, objective, examples, batch_size, seed, &[], None)
 }
 
+/// How [`evaluate_cached`] measures.
+#[derive(Clone, Debug)]
+pub struct Evaluate<'a> {
+    /// Rows of a batch.
+    pub batch_size: usize,
+    /// As for [`evaluate`].
+    pub seed: u64,
+    /// Where the states after frozen stages are kept; only a folder helps, for a set is read once.
+    pub cache: &'a Cache,
+    /// For each stage whether it was wholly frozen: [`Report::plain`](super::Report::plain) of the run.
+    pub plain: &'a [bool],
+}
+
+/// [`evaluate`] that finds what frozen stages make in a cache folder, or keeps it there for the next time.
+///
+/// # Errors
+/// As [`evaluate`]; a cache folder that cannot be made; another number of stages than the backbone has.
+pub fn evaluate_cached<B, H, O>(
+    model: &Model<B, H>,
+    objective: &O,
+    examples: &[O::Example],
+    how: &Evaluate<'_>,
+) -> Result<(Scores, CacheReport), Error>
+where
+    B: Backbone,
+    H: TaskHead<B::Features>,
+    O: Objective<Input = B::Input, Targets = H::Targets>,
+{
+    let Evaluate { batch_size, seed, cache, plain } = *how;
+    let inventory = Inventory::of(model)?;
+    if plain.len() != inventory.stages.len() {
+        let value = format!("a list of {} stages", plain.len());
+        let mend = "give one answer for each stage of the backbone, as Report::plain has";
+        return Err(TrainError::BadOption { option: "plain", value, mend }.into());
+    }
+    if let CachePlan::Unused(reason) = CachePlan::of(plain, objective.repeats(), true, cache) {
+        let scores = evaluate(model, objective, examples, batch_size, seed)?;
+        return Ok((scores, CacheReport { unused: Some(reason), ..CacheReport::default() }));
+    }
+    let mut filler = Filler::new(model, &inventory, plain, objective, batch_size, cache)?;
+    let states = match filler.fill(examples, &mut |_| Ok(()))? {
+        Filled::Kept(states) => Some(states),
+        _ => None,
+    };
+    let scores = evaluate_from(model, objective, examples, batch_size, seed, plain, states.as_ref())?;
+    let mut report = std::mem::take(&mut filler.store.report);
+    report.damaged += states.map_or(0, States::unread);
+    Ok((scores, report))
+}
+
 /// [`evaluate`] that takes the states after the plain stages from a cache, where there is one.
 pub(super) fn evaluate_from<B, H, O>(
     model: &Model<B, H>,
@@ -39,7 +91,7 @@ pub(super) fn evaluate_from<B, H, O>(
     batch_size: usize,
     seed: u64,
     plain: &[bool],
-    cache: Option<&Cache<B::State>>,
+    cache: Option<&States<B::State>>,
 ) -> Result<Scores, Error>
 where
     B: Backbone,

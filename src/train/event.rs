@@ -1,4 +1,5 @@
 use super::{Evaluation, Fit, ObserverError, Report, RunError};
+use crate::cache::{CacheError, CachePlan, CacheReport};
 use crate::error::Error;
 use crate::params::{PlanChange, TrainPlan};
 use std::fmt::Debug;
@@ -42,12 +43,21 @@ pub enum Event<'a> {
         /// Optimizer steps finished.
         step: usize,
     },
-    /// What frozen stages make of the examples is being kept.
+    /// Whether what frozen stages make is kept under the plan that is in force, and if not, why.
+    Cache(&'a CachePlan),
+    /// What frozen stages make of the examples is being found or computed.
     Caching {
         /// Examples done.
         done: usize,
         /// Examples in all.
         all: usize,
+    },
+    /// What frozen stages make of all examples is kept.
+    Cached(&'a CacheReport),
+    /// States can no longer be written to the cache's folder; the run goes on without that.
+    CacheBroken {
+        /// What is wrong.
+        error: &'a CacheError,
     },
     /// An optimizer step is done.
     Step(&'a StepInfo),

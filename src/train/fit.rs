@@ -1,4 +1,4 @@
-use super::cache::Cache;
+use super::cache::States;
 use super::evaluate::{evaluate_from, plain_device};
 use super::lock::Lock;
 use super::planning::Planning;
@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::head::TaskHead;
 use crate::model::Model;
 use crate::objective::Objective;
-use crate::optim::Optimizer;
+use crate::optim::{Averager, Optimizer};
 use crate::params::{Freeze, FreezePolicy, Inventory, Progress, TrainPlan};
 use burn::tensor::Device;
 use std::collections::BTreeSet;
@@ -69,6 +69,7 @@ where
     let steps_an_epoch = data.train.len().div_ceil(config.batch_size).div_ceil(config.accumulation);
     let steps = config.max_steps.unwrap_or(config.epochs.saturating_mul(steps_an_epoch));
     let epochs = steps.div_ceil(steps_an_epoch);
+    config.schedule.check_for(steps).map_err(TrainError::from)?;
     let lengths: Vec<usize> = data.train.iter().map(|example| objective.length(example)).collect();
     let prints = |examples: &[O::Example]| examples.iter().map(|example| objective.fingerprint(example)).collect();
     let prints = [prints(data.train), prints(data.validation)];
@@ -77,6 +78,7 @@ where
     let mut run = Run {
         device: plain_device(model).autodiff(),
         optimizer: Optimizer::new(config.optimizer),
+        average: Averager::new(config.averaging, steps_an_epoch),
         model,
         objective,
         data,
@@ -129,10 +131,11 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     identity: Identity,
     pub(super) device: Device,
     pub(super) optimizer: Optimizer,
+    pub(super) average: Averager,
     pub(super) steps: usize,
     pub(super) steps_an_epoch: usize,
-    pub(super) train_cache: Option<Cache<B::State>>,
-    pub(super) validation_cache: Option<Cache<B::State>>,
+    pub(super) train_cache: Option<States<B::State>>,
+    pub(super) validation_cache: Option<States<B::State>>,
     best: Option<(f64, Model<B, H>)>,
     pub(super) stop: Option<StopReason>,
     pub(super) report: Report,
@@ -160,13 +163,14 @@ where
             return Ok(());
         }
         let mut told = Ok(());
-        let restored = saved::restore(folder, self.model, self.optimizer.clone(), &self.identity, |error| {
+        let fresh = (self.optimizer.clone(), self.average.clone());
+        let restored = saved::restore(folder, self.model, fresh, &self.identity, |error| {
             if told.is_ok() {
                 told = self.observers.tell(&Event::Skipped { error });
             }
         })?;
         told?;
-        let Some(Restored { model, best, optimizer, start, state }) = restored else {
+        let Some(Restored { model, best, optimizer, average, start, state }) = restored else {
             self.history = Some(History::create(folder)?);
             return Ok(());
         };
@@ -175,6 +179,7 @@ where
         saved::prune(folder, self.config.keep_checkpoints)?;
         *self.model = model;
         self.start_weights = start;
+        self.average = average;
         (self.best, self.optimizer, self.trained, self.report) = (best, optimizer, state.trained, state.report);
         self.planning = state.planning;
         self.seconds_before = self.report.seconds;
@@ -243,6 +248,7 @@ where
             model: &*self.model,
             best: self.best.as_ref(),
             optimizer: &self.optimizer,
+            average: &self.average,
             identity: &self.identity,
             start,
             trained: &self.trained,
@@ -260,7 +266,7 @@ where
         self.tell(&Event::Saved { path: &path })
     }
 
-    /// Measures on the validation examples and remembers the best weights.
+    /// Measures on the validation examples and remembers the best weights, averaged ones where the run averages.
     fn validate(&mut self, epoch: usize) -> Result<(), Error> {
         if self.data.validation.is_empty() {
             return Ok(());
@@ -268,7 +274,8 @@ where
         let Fit { batch_size, seed, monitor, .. } = *self.config;
         let (plain, cache) = (&self.plan.plain, self.validation_cache.as_ref());
         let examples = self.data.validation;
-        let scores = evaluate_from(self.model, self.objective, examples, batch_size, seed, plain, cache)?;
+        let averaged = self.average.averaged(&*self.model);
+        let scores = evaluate_from(&averaged, self.objective, examples, batch_size, seed, plain, cache)?;
         let summary = scores.summary();
         if !summary.loss.is_finite() {
             return Err(TrainError::EvaluationNotFinite { step: self.report.steps }.into());
@@ -281,7 +288,7 @@ where
         self.report.evaluations.push(evaluation);
         self.tell(&Event::Evaluated(&evaluation))?;
         if self.best.as_ref().is_none_or(|(best, _)| merit > *best) {
-            self.best = Some((merit, self.model.clone()));
+            self.best = Some((merit, averaged));
             self.report.best = Some(evaluation);
             if self.config.save_every.is_none() {
                 self.save("best.safetensors")?;
@@ -304,6 +311,8 @@ where
     }
 
     fn finish(&mut self) -> Result<Report, Error> {
+        self.drop_caches();
+        *self.model = self.average.averaged(&*self.model);
         self.save("last.safetensors")?;
         // What a validation did not write, or one of an interrupted run wrote that will have come again.
         let Fit { folder, save_every, resume, .. } = self.config;
@@ -314,6 +323,7 @@ where
             *self.model = best;
         }
         self.report.stop = self.stop.unwrap_or_default();
+        self.report.plain = self.plan.plain.clone();
         self.report.trainable_values = self.plan.trainable_values();
         self.report.all_values = self.plan.all_values();
         let held = self.inventory.entries.iter().filter(|entry| self.optimizer.holds(entry.id));
@@ -352,6 +362,7 @@ where
     /// Saves the last good weights before an error goes up, which says more than one of saving them would.
     fn keep_on_error(&mut self, result: Result<(), Error>) -> Result<(), Error> {
         if result.is_err() {
+            *self.model = self.average.averaged(&*self.model);
             self.save("last.safetensors").ok();
         }
         result
@@ -360,7 +371,7 @@ where
     fn save(&mut self, name: &str) -> Result<(), Error> {
         let Some(folder) = &self.config.folder else { return Ok(()) };
         let path = folder.join(name);
-        save_weights(self.model, &path)?;
+        save_weights(&self.average.averaged(&*self.model), &path)?;
         self.tell(&Event::Saved { path: &path })
     }
 }

@@ -25,8 +25,8 @@ mod step;
 
 pub use config::{Fit, Keep, SaveEvery};
 pub use error::TrainError;
-pub use evaluate::evaluate;
 pub(crate) use evaluate::plain_device;
+pub use evaluate::{Evaluate, evaluate, evaluate_cached};
 pub use event::{Event, StepInfo, StepSeconds};
 pub use fit::{Data, fit};
 use history::History;

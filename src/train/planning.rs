@@ -122,6 +122,7 @@ where
         let rows: HashSet<usize> = self.plan.rows.iter().map(|row| row.entry).collect();
         let ids: HashSet<u64> = rows.iter().map(|row| entries[*row].id).collect();
         self.optimizer.retain(|id| ids.contains(&id));
+        self.average.retain(|id| ids.contains(&id));
         if self.config.regularisation.needs_start() {
             self.start_weights.take(&*self.model, &self.inventory, &self.plan);
         }

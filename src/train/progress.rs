@@ -51,7 +51,7 @@ impl ProgressLine {
     fn caching(&mut self, done: usize, all: usize) {
         if done == all {
             self.bar.take().inspect(ProgressBar::finish_and_clear);
-            return self.line(format!("frozen stages computed once for {all} examples"));
+            return;
         }
         if self.bar.is_none() {
             self.start(all, 0, "frozen stages");
@@ -88,10 +88,13 @@ impl Observer for ProgressLine {
         match event {
             Event::Skipped { error } => self.line(format!("{error}; the one before it is used")),
             Event::Resumed { step, .. } => self.line(format!("goes on after step {step}")),
+            Event::Cache(plan) => self.line(plan.to_string()),
             Event::Caching { done, all } => self.caching(*done, *all),
             Event::Plan { change, step, .. } if !change.is_empty() => {
                 self.line(format!("plan after step {step}: {change}"));
             }
+            Event::Cached(report) => self.line(report.to_string()),
+            Event::CacheBroken { error } => self.line(format!("{error}; the run goes on without writing there")),
             Event::Step(info) => self.step(info),
             Event::Evaluated(evaluation) => {
                 let figure =

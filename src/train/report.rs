@@ -1,4 +1,5 @@
 use super::Monitor;
+use crate::cache::CacheReport;
 use crate::metric::Summary;
 use serde::{Deserialize, Serialize};
 
@@ -75,10 +76,10 @@ pub struct Report {
     pub all_values: usize,
     /// Paths of the parameters that the optimizer holds moments for.
     pub optimizer_parameters: Vec<String>,
-    /// Rows that frozen stages were computed for once and kept.
-    pub cached_rows: usize,
-    /// Memory of what was kept, in bytes.
-    pub cached_bytes: usize,
+    /// For each stage whether it was wholly frozen under the last plan, with all that it reads.
+    pub plain: Vec<bool>,
+    /// What was kept of what frozen stages made.
+    pub cache: CacheReport,
     /// Observers that failed on the way, each with why.
     pub observer_failures: Vec<String>,
     /// Wall time in seconds.

@@ -1,6 +1,6 @@
 //! One optimizer step: micro-batches forward and backward, their gradients summed.
 
-use super::cache::{Cache, run_plain};
+use super::cache::{States, run_plain};
 use super::fit::Run;
 use super::{Event, StepInfo, StepSeconds, TrainError};
 use crate::backbone::Backbone;
@@ -9,7 +9,7 @@ use crate::head::{Loss, TaskHead};
 use crate::model::Model;
 use crate::nn::RandomScope;
 use crate::objective::{Draws, Objective};
-use crate::optim::{GradientNorms, Update, clip_factor, not_finite};
+use crate::optim::{GradientNorms, Update, not_finite};
 use crate::params::missing_gradients;
 use crate::random::mix;
 use crate::rows::RowsExt;
@@ -34,7 +34,7 @@ pub(super) struct Forward<'a, B: Backbone, H, O: Objective> {
     pub(super) snapshot: &'a Model<B, H>,
     pub(super) training: &'a Model<B, H>,
     pub(super) plain: &'a [bool],
-    pub(super) cache: Option<&'a Cache<B::State>>,
+    pub(super) cache: Option<&'a States<B::State>>,
     pub(super) objective: &'a O,
     pub(super) examples: &'a [O::Example],
     pub(super) device: &'a Device,
@@ -183,12 +183,17 @@ where
         check_gradients(&norms, missing, micro_batches, place)?;
 
         let grad_norm = norms.total() / weight;
-        let clip = self.config.clip_norm.map_or(1.0, |max_norm| clip_factor(grad_norm, max_norm));
+        let (clipped, scale) = self.config.clipping().apply(&training, summed, norms.total(), weight);
         let schedule = self.config.schedule.factor(place.step, self.steps);
         let updates = self.updates(schedule, place.step);
-        let stepped = self.optimizer.step(self.model.valid(), summed, &updates, clip / weight);
+        let moved = match &mixout {
+            Some(mixout) => mixout.unmix(training.valid(), &self.model.valid()),
+            None => training.valid(),
+        };
+        let stepped = self.optimizer.step(moved, clipped, &updates, scale);
         check_weights(&stepped, &updates, micro_batches, place)?;
         *self.model = Model { backbone: stepped.backbone.after_step(), head: stepped.head };
+        self.average.update(&*self.model, self.report.steps + 1, |id| updates.contains_key(&id));
 
         seconds.optimizer = update_start.elapsed().as_secs_f64();
         seconds.total = start.elapsed().as_secs_f64();

@@ -116,7 +116,7 @@ fn the_teacher_is_asked_once_an_example_where_inputs_repeat() {
         assert!((a - b).abs() < 1e-5, "{a} {b}");
     }
     assert!(known.losses[5] < known.losses[0]);
-    assert!(run(true, &Freeze::Backbone, &config).0.cached_rows == 16);
+    assert!(run(true, &Freeze::Backbone, &config).0.cache.rows == 16);
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn the_backbone_stays_under_backbone() {
     let report = check(classifier(3, 0.1), &Freeze::Backbone, &decaying(50), |path| path.starts_with("backbone."));
     assert_eq!((report.steps, report.trainable_values), (50, 32 * 4 + 4));
     assert_eq!(report.optimizer_parameters, ["head.linear.weight", "head.linear.bias"]);
-    assert_eq!(report.cached_rows, 48);
+    assert_eq!(report.cache.rows, 48);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Inputs that a network cannot read: typed errors from `fit`, `evaluate` and predictors, never a panic.
 
 use rekindle::backbone::{Bert, InputError, Pooling};
+use rekindle::cache::Cache;
 use rekindle::data::{Labels, TextExample, TokenRow};
 use rekindle::head::{Classifier, MaskedLm};
 use rekindle::objective::{MaskedLanguage, Masking, TextClassification};
@@ -16,9 +17,9 @@ fn errors(model: &Model<Bert, Classifier>, task: &TextClassification, text: &str
     let mut all = examples(11);
     all.push(TextExample { text: text.into(), label: Some("access".into()) });
     let rows = task.encode(&all).unwrap().0;
-    let train = |policy: &Freeze, cache_bytes| {
+    let train = |policy: &Freeze, cache| {
         let mut model = model.clone();
-        let config = Fit { cache_bytes, ..fit_config(4, 1e-3) };
+        let config = Fit { cache, ..fit_config(4, 1e-3) };
         fit(&mut model, task, Data { train: &rows, validation: &rows }, policy, &config, &mut []).unwrap_err()
     };
     let validate = || {
@@ -27,9 +28,9 @@ fn errors(model: &Model<Bert, Classifier>, task: &TextClassification, text: &str
         fit(&mut model, task, data, &Freeze::Nothing, &fit_config(1, 1e-3), &mut []).unwrap_err()
     };
     vec![
-        train(&Freeze::Backbone, 1 << 30),
-        train(&Freeze::Backbone, 0),
-        train(&Freeze::Nothing, 0),
+        train(&Freeze::Backbone, Cache::memory()),
+        train(&Freeze::Backbone, Cache::None),
+        train(&Freeze::Nothing, Cache::None),
         validate(),
         evaluate(model, task, &rows, 4, 0).unwrap_err(),
         Predictor::new(model, task.clone()).predict(&["my router", text]).unwrap_err(),

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod accumulation;
+mod averaging;
+mod cache;
+mod cache_faults;
 mod damage;
 mod data_faults;
 mod distillation;
@@ -19,6 +22,7 @@ mod losses;
 mod masking;
 mod measuring;
 mod observers;
+mod optimizers;
 mod plain;
 mod policies;
 mod pretraining;

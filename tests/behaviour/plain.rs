@@ -2,6 +2,7 @@
 
 use rekindle::Model;
 use rekindle::backbone::Bert;
+use rekindle::cache::Cache;
 use rekindle::head::Classifier;
 use rekindle::objective::LabelledRow;
 use rekindle::params::{Freeze, FreezeError, FreezePolicy, Inventory, Progress};
@@ -40,9 +41,9 @@ fn the_cache_changes_no_bit_for_rows_of_one_length() {
     for policy in [Freeze::Backbone, Freeze::Bottom(1), Freeze::Bottom(2)] {
         let config = Fit { bucket: true, ..fit_config(12, 1e-3) };
         let (cached, a) = run(&rows, &policy, &config, 0.1);
-        let (computed, b) = run(&rows, &policy, &Fit { cache_bytes: 0, ..config }, 0.1);
-        assert_eq!((cached.cached_rows, computed.cached_rows, computed.cached_bytes), (40, 0, 0));
-        assert!(cached.cached_bytes > 0);
+        let (computed, b) = run(&rows, &policy, &Fit { cache: Cache::None, ..config }, 0.1);
+        assert_eq!((cached.cache.rows, computed.cache.rows, computed.cache.memory_bytes), (40, 0, 0));
+        assert!(cached.cache.memory_bytes > 0);
         assert_eq!(cached.losses, computed.losses, "{policy:?}");
         assert_eq!(cached.evaluations, computed.evaluations, "{policy:?}");
         assert!(bits(&a) == bits(&b), "{policy:?}");
@@ -54,8 +55,8 @@ fn the_cache_changes_next_to_nothing_for_ragged_rows() {
     let rows = rows(40);
     let config = fit_config(15, 1e-3);
     let (cached, a) = run(&rows, &Freeze::Backbone, &config, 0.0);
-    let (computed, b) = run(&rows, &Freeze::Backbone, &Fit { cache_bytes: 0, ..config }, 0.0);
-    assert_eq!((cached.cached_rows, computed.cached_rows), (48, 0));
+    let (computed, b) = run(&rows, &Freeze::Backbone, &Fit { cache: Cache::None, ..config }, 0.0);
+    assert_eq!((cached.cache.rows, computed.cache.rows), (48, 0));
     for (a, b) in cached.losses.iter().zip(&computed.losses) {
         assert!((a - b).abs() < 1e-6, "{a} {b}");
     }
@@ -80,9 +81,9 @@ fn plain_stages_give_the_bits_of_autodiff_ones() {
 #[test]
 fn a_cache_that_does_not_fit_is_not_made() {
     let rows = equal_rows(32);
-    let small = Fit { cache_bytes: 100, ..fit_config(8, 1e-3) };
+    let small = Fit { cache: Cache::memory().with_memory(100), ..fit_config(8, 1e-3) };
     let (report, _) = run(&rows, &Freeze::Backbone, &small, 0.0);
-    assert_eq!((report.cached_rows, report.cached_bytes), (0, 0));
+    assert_eq!((report.cache.rows, report.cache.memory_bytes), (0, 0));
 }
 
 #[test]
@@ -91,7 +92,7 @@ fn the_cache_follows_a_policy_that_thaws() {
     let config = fit_config(12, 1e-3);
     let policy = Freeze::Gradual { epochs: 1 };
     let (cached, a) = run(&rows, &policy, &config, 0.1);
-    let (computed, b) = run(&rows, &policy, &Fit { cache_bytes: 0, ..config }, 0.1);
+    let (computed, b) = run(&rows, &policy, &Fit { cache: Cache::None, ..config }, 0.1);
     assert_eq!(cached.losses, computed.losses);
     assert!(bits(&a) == bits(&b));
 }

@@ -37,7 +37,7 @@ fn masking_is_not_cached_under_a_frozen_backbone() {
     let (mut model, rows) = (masked_lm(2, Pooling::Mean), token_rows(32));
     let data = Data { train: &rows, validation: &[] };
     let report = fit(&mut model, &masking(), data, &Freeze::Backbone, &fit_config(12, 1e-3), &mut []).unwrap();
-    assert_eq!(report.cached_rows, 0);
+    assert_eq!(report.cache.rows, 0);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use rekindle::head::{Classifier, Loss, TaskHead};
 use rekindle::objective::{Batch, Draws, Objective};
 use rekindle::params::{Freeze, Inventory, Progress, Rates, TrainPlan};
 use rekindle::train::{
-    Control, Data, Event, Fit, Observer, ObserverError, TrainError, first_plan, fit, relative_gradients,
+    Control, Data, Event, Fit, Observer, ObserverError, Regularisation, TrainError, first_plan, fit, relative_gradients,
 };
 
 use super::support::*;
@@ -216,10 +216,13 @@ fn running_statistics_stay_where_they_are() {
     let gradients = relative_gradients(&model, &Points, &points, 4, 1).unwrap();
     assert_eq!(mean(&model), before);
     assert!(gradients.groups().iter().all(|group| group.ratio() > 0.0), "{gradients}");
-    // Training does move them, and only then.
-    let mut trained = model.clone();
-    let data = Data { train: &points, validation: &[] };
-    let policy = Freeze::Surgical { stages: 1 };
-    fit(&mut trained, &Points, data, &policy, &fit_config(2, 1e-3), &mut []).unwrap();
-    assert_ne!(mean(&trained), before);
+    // Training does move them, and only then; with mixed weights too.
+    for mixout in [None, Some(0.5)] {
+        let mut trained = model.clone();
+        let data = Data { train: &points, validation: &[] };
+        let regularisation = Regularisation { mixout, ..Regularisation::default() };
+        let config = Fit { regularisation, ..fit_config(2, 1e-3) };
+        fit(&mut trained, &Points, data, &Freeze::Surgical { stages: 1 }, &config, &mut []).unwrap();
+        assert_ne!(mean(&trained), before);
+    }
 }

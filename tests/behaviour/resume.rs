@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rekindle::Model;
 use rekindle::backbone::Bert;
+use rekindle::cache::CacheReport;
 use rekindle::head::Classifier;
 use rekindle::params::{Freeze, FreezePolicy};
 use rekindle::train::{
@@ -69,7 +70,7 @@ fn steps(folder: &Path) -> Vec<String> {
 }
 
 pub(super) fn same(a: &Report, b: &Report) {
-    let plain = |report: &Report| Report { seconds: 0.0, cached_rows: 0, cached_bytes: 0, ..report.clone() };
+    let plain = |report: &Report| Report { seconds: 0.0, cache: CacheReport::default(), ..report.clone() };
     assert_eq!(plain(a), plain(b));
 }
 

@@ -22,7 +22,9 @@ impl Observer for Notes {
         let note = match event {
             Event::Start { steps, epochs, examples, .. } => format!("start {steps} {epochs} {examples}"),
             Event::Plan { epoch, .. } => format!("plan {epoch}"),
+            Event::Cache(plan) => plan.to_string(),
             Event::Caching { done, all } => format!("caching {done}/{all}"),
+            Event::Cached(report) => report.to_string(),
             Event::Step(info) => format!("step {}/{} epoch {}", info.step, info.steps, info.epoch),
             Event::Evaluated(evaluation) => format!("evaluated {} epoch {}", evaluation.step, evaluation.epoch),
             Event::Saved { path } => format!("saved {}", path.file_name().unwrap().to_str().unwrap()),
@@ -52,9 +54,11 @@ fn events_come_in_order() {
     let expected = [
         "start 4 2 32",
         "plan 0",
+        "cache: stages 0 to 2 are computed once per example, kept in memory",
         "caching 16/40",
         "caching 32/40",
         "caching 40/40",
+        "frozen stages: 40 examples computed, 0 found; 41.5 kB in memory, 0 B in files",
         "step 1/4 epoch 1",
         "step 2/4 epoch 1",
         "evaluated 2 epoch 1",

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rekindle::Model;
 use rekindle::backbone::Bert;
+use rekindle::cache::CacheReport;
 use rekindle::head::Classifier;
 use rekindle::optim::{Schedule, Warmup};
 use rekindle::params::{Freeze, FreezePolicy, GroupRule, OnSignal, Phase, Signal, Span};
@@ -80,7 +81,7 @@ fn history(folder: &Path) -> String {
 }
 
 fn same(a: &Report, b: &Report) {
-    let plain = |report: &Report| Report { seconds: 0.0, ..report.clone() };
+    let plain = |report: &Report| Report { seconds: 0.0, cache: CacheReport::default(), ..report.clone() };
     assert_eq!(plain(a), plain(b));
 }
 
