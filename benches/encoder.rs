@@ -10,7 +10,7 @@ use rekindle::Model;
 use rekindle::backbone::{Bert, BertConfig, BertState, Pooling, TextInput};
 use rekindle::head::{Classifier, TaskHead, cross_entropy};
 use rekindle::nn::{Dropout, LayerNorm, Linear, RandomScope, linear, linear_gelu, multi_head_attention};
-use rekindle::optim::{AdamW, GradientNorms, Optimizer, Update};
+use rekindle::optim::{AdamW, Averager, Averaging, GradientNorms, Optimizer, Update};
 use rekindle::rows::RowsExt;
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -80,6 +80,15 @@ fn encoder(criterion: &mut Criterion) {
             optimizer.step(plain.clone(), gradients, &updates, 1.0)
         };
         bencher.iter_batched(gradients, step, BatchSize::PerIteration);
+    });
+    let mut averager = Averager::new(Some(Averaging::ema(0.999)), 1);
+    averager.update(&plain, 1, |_| true);
+    let mut step = 1;
+    group.bench_function("moving average", |bencher| {
+        bencher.iter(|| {
+            step += 1;
+            averager.update(&plain, step, |_| true);
+        });
     });
     group.finish();
 }

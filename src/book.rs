@@ -8,6 +8,8 @@ macro_rules! pages {
 pages! {
     Tour: "tour.md",
     ReadAPlan: "how-to/read-a-plan.md",
+    ChooseAnOptimizer: "how-to/choose-an-optimizer.md",
+    ThawStepByStep: "how-to/thaw-step-by-step.md",
     OwnFreezePolicy: "how-to/own-freeze-policy.md",
     ChooseALoss: "how-to/choose-a-loss.md",
     OwnHead: "how-to/own-head.md",
@@ -16,6 +18,7 @@ pages! {
     PortACheckpoint: "how-to/port-a-checkpoint.md",
     LoadAndSave: "how-to/load-and-save.md",
     GoOn: "how-to/go-on.md",
+    Measure: "how-to/measure.md",
     KeepFrozenStages: "how-to/keep-frozen-stages.md",
     WatchARun: "how-to/watch-a-run.md",
     ChooseADevice: "how-to/choose-a-device.md",

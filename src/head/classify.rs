@@ -93,20 +93,15 @@ impl<F: Pooled> TaskHead<F> for Classifier {
 }
 
 impl Classifier {
-    /// Adds a batch's loss and the logits of rows that are not ignored.
+    /// Adds a batch's loss, and logits and classes of the rows that are not ignored.
     pub(super) fn add_scores(&self, loss: Loss, logits: Tensor<2>, targets: Tensor<1, Int>, scores: &mut Scores) {
-        if loss.weight <= 0.0 {
-            return;
-        }
         scores.add_loss(loss.sum.into_scalar::<f32>() as f64, loss.weight);
+        let classes = self.num_labels();
         let values: Vec<f32> = logits.into_data().iter::<f32>().collect();
-        let targets = targets.into_data();
-        let rows = values.chunks_exact(self.num_labels()).zip(targets.iter::<i64>());
-        let (mut kept, mut actual) = (vec![], vec![]);
-        for (row, label) in rows.filter(|(_, label)| Some(*label) != self.loss.ignore_index) {
-            kept.extend_from_slice(row);
-            actual.push(label as usize);
-        }
-        scores.add_logits(&kept, self.num_labels(), &actual);
+        let labels: Vec<i64> = targets.into_data().iter::<i64>().collect();
+        let rows = values.chunks_exact(classes.max(1)).zip(&labels);
+        let rows = rows.filter(|(_, label)| Some(**label) != self.loss.ignore_index);
+        let (values, labels): (Vec<&[f32]>, Vec<usize>) = rows.map(|(row, label)| (row, *label as usize)).unzip();
+        scores.add_logits(&values.concat(), classes, &labels);
     }
 }

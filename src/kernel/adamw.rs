@@ -1,4 +1,4 @@
-//! AdamW and the sum of squares, each in one pass over a parameter.
+//! AdamW, moving averages and the sum of squares, each in one pass over a parameter.
 
 use super::buffer::{block, contiguous, tensor, values, zeros};
 use super::simd::{fma, sum_of, vectorised};
@@ -48,6 +48,11 @@ pub(crate) fn square_sum<const D: usize>(x: Tensor<D>) -> Tensor<1> {
     Tensor::from_dispatch(Dispatch::fused_square_sum(x.into_dispatch()))
 }
 
+/// `average` moved towards `values` by a share of the distance, in place where nobody else holds it.
+pub(crate) fn towards(average: Tensor<1>, values: Tensor<1>, share: f32) -> Tensor<1> {
+    Tensor::from_dispatch(Dispatch::fused_towards(average.into_dispatch(), values.into_dispatch(), share))
+}
+
 #[backend_extension(Flex)]
 trait OptimizerOps: Backend {
     fn fused_adamw(
@@ -59,6 +64,8 @@ trait OptimizerOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     fn fused_square_sum(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    fn fused_towards(average: FloatTensor<Self>, values: FloatTensor<Self>, share: f32) -> FloatTensor<Self>;
 }
 
 impl OptimizerOps for Flex {
@@ -94,6 +101,21 @@ impl OptimizerOps for Flex {
         let parts: Vec<f32> = values(&x).par_chunks(block(1)).map(squares).collect();
         let sum = parts.iter().map(|part| f64::from(*part)).sum::<f64>() as f32;
         tensor(vec![sum], Shape::from([1]))
+    }
+
+    fn fused_towards(average: FlexTensor, new: FlexTensor, share: f32) -> FlexTensor {
+        let (mut average, new) = (contiguous(average), contiguous(new));
+        let blocks = average.storage_mut::<f32>().par_chunks_mut(block(1)).zip(values(&new).par_chunks(block(1)));
+        blocks.for_each(|(average, new)| move_towards(share, new, average));
+        average
+    }
+}
+
+vectorised! {
+    fn move_towards<'a, S>(share: f32, new: &'a [f32], average: &'a mut [f32]) {
+        for (average, new) in average.iter_mut().zip(new) {
+            *average += share * (new - *average);
+        }
     }
 }
 

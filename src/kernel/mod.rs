@@ -22,7 +22,7 @@ mod simd;
 mod tests;
 mod tile;
 
-pub(crate) use adamw::{Scalars, adamw, square_sum};
+pub(crate) use adamw::{Scalars, adamw, square_sum, towards};
 pub(crate) use attention::attention;
 pub(crate) use dropout::dropout;
 pub(crate) use linear::linear;

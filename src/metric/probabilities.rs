@@ -116,7 +116,8 @@ impl ClassProbabilities {
             let why = format!("there are {} classes, and no class {class}", self.classes);
             return Err(MetricError::undefined("one-against-rest score", why));
         }
-        BinaryScores::new(self.column(class, |_| true), self.actual.iter().map(|actual| *actual == class).collect())
+        let scores = self.rows.iter().map(|row| row[class]).collect();
+        BinaryScores::new(scores, self.actual.iter().map(|actual| *actual == class).collect())
     }
 
     /// The ROC-AUC of each class against the rest, averaged. With two classes the macro and the weighted one equal that of
@@ -142,32 +143,27 @@ impl ClassProbabilities {
     /// # Errors
     /// [`MetricError::Undefined`] where a class has no row, or there is only one.
     pub fn roc_auc_ovo(&self) -> Result<f64, MetricError> {
-        let (mut sum, mut pairs) = (0.0, 0);
-        for a in 0..self.classes {
-            for b in a + 1..self.classes {
-                for (class, other) in [(a, b), (b, a)] {
-                    let actual = self.actual.iter().filter(|actual| **actual == class || **actual == other);
-                    let actual: Vec<bool> = actual.map(|actual| *actual == class).collect();
-                    let scores = self.column(class, |actual| actual == class || actual == other);
-                    let area = BinaryScores::new(scores, actual).and_then(|scores| scores.roc_auc());
-                    sum += area.map_err(|_| self.missing("ROC-AUC"))?;
-                    pairs += 1;
-                }
+        let mut members = vec![vec![]; self.classes];
+        self.actual.iter().enumerate().for_each(|(row, class)| members[*class].push(row));
+        let area = |class: usize, other: usize| {
+            let rows = || members[class].iter().chain(&members[other]);
+            let scores = rows().map(|row| self.rows[*row][class]).collect();
+            let actual = rows().map(|row| self.actual[*row] == class).collect();
+            BinaryScores::new(scores, actual).and_then(|scores| scores.roc_auc())
+        };
+        let (mut sum, mut pairs) = (0.0, 0.0);
+        for class in 0..self.classes {
+            for other in (0..self.classes).filter(|other| *other != class) {
+                sum += area(class, other).map_err(|_| self.missing("ROC-AUC"))?;
+                pairs += 1.0;
             }
         }
-        if pairs == 0 {
-            return Err(self.missing("ROC-AUC"));
-        }
-        Ok(sum / f64::from(pairs))
+        if pairs == 0.0 { Err(self.missing("ROC-AUC")) } else { Ok(sum / pairs) }
     }
 
     /// Rows with their true class.
     pub(super) fn pairs(&self) -> impl ExactSizeIterator<Item = (&Vec<f64>, &usize)> {
         self.rows.iter().zip(&self.actual)
-    }
-
-    fn column(&self, class: usize, wanted: impl Fn(usize) -> bool) -> Vec<f64> {
-        self.pairs().filter(|(_, actual)| wanted(**actual)).map(|(row, _)| row[class]).collect()
     }
 
     fn each_against_rest(

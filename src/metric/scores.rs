@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// What an evaluation saw: heads add to it batch by batch, and the figures are taken over the whole set.
 ///
-/// Where a head gives one class a row, rows are in the order of the examples, whatever the batches were.
+/// Where a head gives one class for every example, rows are in the order of the examples, whatever the batches were; where
+/// it leaves some out (ignored labels), in that of the batches.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scores {
     loss_sum: f64,

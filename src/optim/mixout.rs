@@ -33,6 +33,14 @@ impl Mixout {
         model.map(&mut Mix(self))
     }
 
+    /// `model`, which ran with mixed weights, with those of `unmixed` in their place; what else the step moved (running
+    /// statistics) stays.
+    pub(crate) fn unmix<M: Module>(&self, model: M, unmixed: &M) -> M {
+        let mut weights = Weights { mixout: self, found: HashMap::new() };
+        unmixed.visit(&mut weights);
+        model.map(&mut Unmix(weights.found))
+    }
+
     /// Turns gradients by what the forward pass read into gradients by the weights.
     pub(crate) fn scale<M: Module>(&self, model: &M, gradients: &mut GradientsParams) {
         model.visit(&mut Scale(self, gradients));
@@ -48,6 +56,33 @@ impl ModuleMapper for Mix<'_> {
             let start = start.clone().reshape(weights.shape());
             draw.apply(weights - start.clone()) + start
         })
+    }
+}
+
+/// The weights that are mixed, `[values]`, by parameter id.
+struct Weights<'a> {
+    mixout: &'a Mixout,
+    found: HashMap<u64, Tensor<1>>,
+}
+
+impl ModuleVisitor for Weights<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self.mixout.parameters.contains_key(&param.id.val()) {
+            let weights = param.val();
+            let size = weights.shape().num_elements();
+            self.found.insert(param.id.val(), weights.reshape([size]));
+        }
+    }
+}
+
+struct Unmix(HashMap<u64, Tensor<1>>);
+
+impl ModuleMapper for Unmix {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match self.0.remove(&param.id.val()) {
+            Some(weights) => param.map(|mixed| weights.reshape(mixed.shape())),
+            None => param,
+        }
     }
 }
 
@@ -101,7 +136,7 @@ pub(super) mod tests {
     impl Reference {
         pub(in crate::optim) fn load() -> Self {
             let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/regularisers.json");
-            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+            serde_json::from_slice(&std::fs::read(path).expect("the fixture")).expect("its format")
         }
     }
 
@@ -116,7 +151,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::optim) fn read(gradients: &GradientsParams, id: ParamId) -> Vec<f32> {
-        gradients.get::<1>(id).unwrap().into_data().iter::<f32>().collect()
+        gradients.get::<1>(id).expect("a gradient").into_data().iter::<f32>().collect()
     }
 
     fn near(found: &[f32], expected: &[f32]) {

@@ -65,6 +65,13 @@ impl Entry {
         self.is_float && self.kind == Kind::Buffer
     }
 
+    /// Whether it is added rather than multiplied: a bias, or the shift of a normalisation layer.
+    pub fn is_bias(&self) -> bool {
+        let name = self.path.rsplit('.').next().unwrap_or_default();
+        // Burn calls the shift `beta`, PyTorch `bias`.
+        self.kind == Kind::Bias || self.kind == Kind::Norm && matches!(name, "bias" | "beta" | "shift")
+    }
+
     /// The path of the module it belongs to.
     pub fn module(&self) -> &str {
         self.path.rsplit_once('.').map_or("", |(module, _)| module)
@@ -80,6 +87,8 @@ pub struct Inventory {
     pub stages: Stages,
     /// For each stage the entries it owns.
     pub owned: Vec<Vec<usize>>,
+    /// The backbone's type, for messages.
+    pub backbone: String,
 }
 
 /// Why a model has no sound inventory.
@@ -140,7 +149,7 @@ impl Inventory {
         check_unique(&entries)?;
         let stages = model.backbone.stages();
         let owned = assign(&mut entries, &stages)?;
-        Ok(Self { entries, stages, owned })
+        Ok(Self { entries, stages, owned, backbone: type_name::<B>() })
     }
 
     /// The paths of what can train.
@@ -148,10 +157,27 @@ impl Inventory {
         self.entries.iter().filter(|entry| entry.kind.is_trainable()).map(|entry| entry.path.as_str())
     }
 
+    /// The names of all stages, for messages.
+    pub(super) fn stage_names(&self) -> String {
+        self.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The stages that are the first to own something that can train.
+    pub(super) fn stages_with_parameters(&self) -> impl DoubleEndedIterator<Item = usize> + '_ {
+        let has = |stage: &usize| self.entries.iter().any(|e| e.stage == Some(*stage) && e.kind.is_trainable());
+        (0..self.stages.len()).filter(has)
+    }
+
     /// The stage that owns an entry, or `head`.
     pub fn group_name(&self, entry: &Entry) -> &str {
         entry.stage.and_then(|stage| self.stages.get(stage)).map_or("head", |stage| &stage.name)
     }
+}
+
+/// The name of a type without the modules around it and without its parameters.
+fn type_name<T>() -> String {
+    let name = std::any::type_name::<T>().split('<').next().unwrap_or_default();
+    name.rsplit("::").next().unwrap_or_default().into()
 }
 
 /// Lists every entry of a module, no stage assigned.

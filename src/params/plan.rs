@@ -54,6 +54,8 @@ pub struct TrainPlan {
     pub rows: Vec<PlanRow>,
     /// For each stage whether it runs on the plain device: it and all it reads are wholly frozen.
     pub plain: Vec<bool>,
+    /// Why no stage is plain, and so nothing can be cached, although something is frozen.
+    pub not_plain: Option<String>,
     table: Vec<TableRow>,
 }
 
@@ -76,7 +78,7 @@ impl TrainPlan {
         inventory: &Inventory,
         policy: &dyn FreezePolicy,
         rates: &Rates,
-        at: Progress,
+        at: Progress<'_>,
     ) -> Result<Self, FreezeError> {
         let answers = policy.trainable(inventory, at)?;
         let entries = &inventory.entries;
@@ -92,11 +94,17 @@ impl TrainPlan {
         if !trains.contains(&true) {
             return Err(FreezeError::NothingTrains);
         }
-        let rows = rows(inventory, &trains, rates)?;
-        let plain = plain_stages(inventory, &trains);
-        let table = table(inventory, &trains, &rows, &plain);
-        let active = entries.iter().enumerate().map(|(i, _)| is_active(inventory, &trains, i)).collect();
-        Ok(Self { active, rows, plain, table })
+        Self::of(inventory, &trains, rates)
+    }
+
+    /// The plan in which exactly these entries train; no policy is asked.
+    pub(crate) fn of(inventory: &Inventory, trains: &[bool], rates: &Rates) -> Result<Self, FreezeError> {
+        let rows = rows(inventory, trains, rates)?;
+        let plain = plain_stages(inventory, trains);
+        let table = table(inventory, trains, &rows, &plain);
+        let active = (0..trains.len()).map(|index| is_active(inventory, trains, index)).collect();
+        let not_plain = not_plain(inventory, &rows, &plain);
+        Ok(Self { active, rows, plain, not_plain, table })
     }
 
     /// The number of values that train.
@@ -144,6 +152,13 @@ fn plain_stages(inventory: &Inventory, trains: &[bool]) -> Vec<bool> {
         plain.push(frozen && stage.reads.iter().all(|read| plain[*read]));
     }
     plain
+}
+
+fn not_plain(inventory: &Inventory, rows: &[PlanRow], plain: &[bool]) -> Option<String> {
+    let frozen = inventory.trainable_paths().count() > rows.len();
+    let lowest = rows.iter().map(|row| &inventory.entries[row.entry]).find(|entry| entry.stage == Some(0))?;
+    let reason = || format!("`{}` trains in `{}`, which all stages read", lowest.path, inventory.group_name(lowest));
+    (frozen && !plain.contains(&true)).then(reason)
 }
 
 /// A flag follows the parameters of its own module (batch norm) or, where there are none, of its group (dropout).
@@ -215,7 +230,8 @@ impl fmt::Display for TrainPlan {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        write!(f, "{}", table.trim_fmt())
+        write!(f, "{}", table.trim_fmt())?;
+        self.not_plain.iter().try_for_each(|reason| write!(f, "\n no stage is plain and cached: {reason}"))
     }
 }
 

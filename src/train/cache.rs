@@ -252,7 +252,8 @@ where
 
     fn cache_plan(&self) -> CachePlan {
         let Fit { batch_size, accumulation, cache, .. } = self.config;
-        let rows_to_come = (self.steps - self.report.steps).saturating_mul(accumulation * batch_size);
+        // Counted from where the plan began, so that a run that goes on later decides the same.
+        let rows_to_come = (self.steps - self.planning.plain_since()).saturating_mul(accumulation * batch_size);
         let read_once = rows_to_come <= self.data.train.len();
         CachePlan::of(&self.plan.plain, self.objective.repeats(), read_once, cache)
     }

@@ -1,6 +1,6 @@
 use super::{Monitor, Regularisation, TrainError};
 use crate::cache::Cache;
-use crate::optim::{AdamW, Schedule, Warmup};
+use crate::optim::{Averaging, Clipping, NormType, OptimizerConfig, Schedule, Warmup};
 use crate::params::Rates;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -18,12 +18,26 @@ pub struct Fit {
     pub accumulation: usize,
     /// Learning rates and weight decay.
     pub rates: Rates,
-    /// The optimizer's constants.
-    pub optimizer: AdamW,
+    /// The optimizer, with its constants.
+    pub optimizer: OptimizerConfig,
     /// Shape of the learning rate over the run, with its warm-up.
     pub schedule: Schedule,
-    /// Largest L2 norm of all gradients together; `None` does not clip.
+    /// A parameter that thaws during the run has its rate multiplied by a factor that rises linearly, in this many
+    /// steps, from 0 to 1; on top of the schedule. 0: it has its full rate at once.
+    #[serde(default)]
+    pub rewarm_steps: usize,
+    /// Largest norm of all gradients together; `None` does not clip.
     pub clip_norm: Option<f64>,
+    /// Which norm `clip_norm` bounds; the L2 norm unless said otherwise.
+    #[serde(default)]
+    pub clip_norm_type: NormType,
+    /// Largest absolute value of each gradient, applied before `clip_norm`; `None` does not clip.
+    #[serde(default)]
+    pub clip_value: Option<f64>,
+    /// Averages the weights that train. Validations measure the averaged weights, `best` and `last` are averaged ones, and
+    /// `fit` leaves them in the model; training goes on from the weights themselves.
+    #[serde(default)]
+    pub averaging: Option<Averaging>,
     /// Terms of the loss besides the head's, and mixing of weights.
     #[serde(default)]
     pub regularisation: Regularisation,
@@ -82,9 +96,13 @@ impl Default for Fit {
             batch_size: 32,
             accumulation: 1,
             rates: Rates::new(5e-5),
-            optimizer: AdamW::default(),
+            optimizer: OptimizerConfig::default(),
             schedule: Schedule::Linear { warmup: Warmup::Ratio(0.1) },
+            rewarm_steps: 0,
             clip_norm: Some(1.0),
+            clip_norm_type: NormType::default(),
+            clip_value: None,
+            averaging: None,
             regularisation: Regularisation::default(),
             seed: 0,
             bucket: true,
@@ -102,6 +120,10 @@ impl Default for Fit {
 }
 
 impl Fit {
+    pub(super) fn clipping(&self) -> Clipping {
+        Clipping { norm: self.clip_norm, norm_type: self.clip_norm_type, value: self.clip_value }
+    }
+
     /// Refuses options that mean nothing.
     pub(super) fn check(&self, coupled: bool) -> Result<(), TrainError> {
         let bad = |option, value: String, mend| Err(TrainError::BadOption { option, value, mend });
@@ -139,20 +161,24 @@ impl Fit {
         if let Some(decay) = self.rates.layer_decay.filter(|decay| !(*decay > 0.0 && *decay <= 1.0)) {
             return bad("layer_decay", decay.to_string(), "give a number above 0 and at most 1");
         }
-        if let Some(norm) = self.clip_norm.filter(|norm| !(*norm > 0.0)) {
-            return bad("clip_norm", norm.to_string(), "give a number above 0, or None");
+        for (option, most) in [("clip_norm", self.clip_norm), ("clip_value", self.clip_value)] {
+            if let Some(most) = most.filter(|most| !(*most > 0.0)) {
+                return bad(option, most.to_string(), "give a number above 0, or None");
+            }
+        }
+        if !self.clip_norm_type.is_norm() {
+            return bad("clip_norm_type", format!("{:?}", self.clip_norm_type), "give a p of at least 1, or Max");
         }
         self.schedule.check()?;
         self.regularisation.check()?;
-        let AdamW { betas, eps } = self.optimizer;
-        let betas_mean_something = [betas.0, betas.1].iter().all(|beta| (0.0..1.0).contains(&(*beta as f32)));
-        // Without it, what had no gradient yet (an embedding row that no text uses) would become 0 / 0.
-        if !betas_mean_something || !(eps as f32 > 0.0) {
-            return bad(
-                "optimizer",
-                format!("{:?}", self.optimizer),
-                "give betas from 0 to below 1 and an eps above 0, as f32",
-            );
+        if let Some(mend) = self.optimizer.mend() {
+            return bad("optimizer", format!("{:?}", self.optimizer), mend);
+        }
+        if self.optimizer.sets_rate() && self.rates.lr != 1.0 {
+            return bad("lr", self.rates.lr.to_string(), "give 1, for Adafactor's relative_step sets the rate itself");
+        }
+        if let Some((averaging, mend)) = self.averaging.and_then(|averaging| Some((averaging, averaging.mend()?))) {
+            return bad("averaging", format!("{averaging:?}"), mend);
         }
         if coupled && self.accumulation > 1 {
             return bad(

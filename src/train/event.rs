@@ -1,7 +1,7 @@
 use super::{Evaluation, Fit, ObserverError, Report, RunError};
 use crate::cache::{CacheError, CachePlan, CacheReport};
 use crate::error::Error;
-use crate::params::TrainPlan;
+use crate::params::{PlanChange, TrainPlan};
 use std::fmt::Debug;
 use std::path::Path;
 
@@ -32,12 +32,16 @@ pub enum Event<'a> {
         /// What is wrong with it.
         error: &'a RunError,
     },
-    /// A plan is in force, the first one or a changed one.
+    /// A plan is in force: the first one, the one that a run goes on with, or a changed one.
     Plan {
         /// What trains.
         plan: &'a TrainPlan,
+        /// What is different from the plan before; nothing for the first one.
+        change: &'a PlanChange,
         /// Epochs finished.
         epoch: usize,
+        /// Optimizer steps finished.
+        step: usize,
     },
     /// Whether what frozen stages make is kept under the plan that is in force, and if not, why.
     Cache(&'a CachePlan),

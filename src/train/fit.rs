@@ -1,6 +1,7 @@
 use super::cache::States;
 use super::evaluate::{evaluate_from, plain_device};
 use super::lock::Lock;
+use super::planning::Planning;
 use super::saved::{self, Identity, Restored, Snapshot};
 use super::start::Start;
 use super::{
@@ -13,11 +14,10 @@ use crate::error::Error;
 use crate::head::TaskHead;
 use crate::model::Model;
 use crate::objective::Objective;
-use crate::optim::Optimizer;
-use crate::params::{FreezePolicy, Inventory, Progress, TrainPlan, apply_plan};
-use burn::module::Module;
+use crate::optim::{Averager, Optimizer};
+use crate::params::{Freeze, FreezePolicy, Inventory, Progress, TrainPlan};
 use burn::tensor::Device;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 /// The examples of a run.
@@ -55,7 +55,7 @@ where
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
     config.check(H::COUPLED)?;
-    if data.validation.is_empty() && config.patience.is_some() {
+    if data.validation.is_empty() && (config.patience.is_some() || policy.needs_validation()) {
         return Err(TrainError::NoData { set: "validation" }.into());
     }
     if data.train.is_empty() {
@@ -63,10 +63,13 @@ where
     }
     let lock = config.folder.as_deref().map(Lock::take).transpose().map_err(TrainError::from)?;
     let inventory = Inventory::of(model)?;
-    let plan = TrainPlan::new(&inventory, policy, &config.rates, Progress::default())?;
+    // Refused before anything is written; a plan that needs gradients is made when they are measured.
+    let first: &dyn FreezePolicy = if policy.needs_gradients() { &Freeze::Nothing } else { policy };
+    let plan = TrainPlan::new(&inventory, first, &config.rates, Progress::default())?;
     let steps_an_epoch = data.train.len().div_ceil(config.batch_size).div_ceil(config.accumulation);
     let steps = config.max_steps.unwrap_or(config.epochs.saturating_mul(steps_an_epoch));
     let epochs = steps.div_ceil(steps_an_epoch);
+    config.schedule.check_for(steps).map_err(TrainError::from)?;
     let lengths: Vec<usize> = data.train.iter().map(|example| objective.length(example)).collect();
     let prints = |examples: &[O::Example]| examples.iter().map(|example| objective.fingerprint(example)).collect();
     let prints = [prints(data.train), prints(data.validation)];
@@ -75,6 +78,7 @@ where
     let mut run = Run {
         device: plain_device(model).autodiff(),
         optimizer: Optimizer::new(config.optimizer),
+        average: Averager::new(config.averaging, steps_an_epoch),
         model,
         objective,
         data,
@@ -82,8 +86,10 @@ where
         observers: Observers::new(observers),
         history: None,
         inventory,
+        policy,
         plan,
         planned: false,
+        planning: Planning::default(),
         trained: BTreeSet::new(),
         start_weights: Start::default(),
         base: None,
@@ -100,7 +106,7 @@ where
         saved_at: Instant::now(),
         _lock: lock,
     };
-    let done = run.go_on().and_then(|()| run.train(policy, &lengths, epochs)).and_then(|()| run.finish());
+    let done = run.go_on().and_then(|()| run.train(&lengths, epochs)).and_then(|()| run.finish());
     run.tell_failure(done)
 }
 
@@ -112,19 +118,22 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     observers: Observers<'a, 'o>,
     history: Option<History>,
     pub(super) inventory: Inventory,
+    pub(super) policy: &'a dyn FreezePolicy,
     pub(super) plan: TrainPlan,
     /// Whether `plan` has been applied.
-    planned: bool,
+    pub(super) planned: bool,
+    pub(super) planning: Planning,
     /// Paths of what has trained so far, and of buffers.
-    trained: BTreeSet<String>,
+    pub(super) trained: BTreeSet<String>,
     pub(super) start_weights: Start,
     /// The file with everything else, once it is written.
-    base: Option<String>,
+    pub(super) base: Option<String>,
     identity: Identity,
     pub(super) device: Device,
     pub(super) optimizer: Optimizer,
+    pub(super) average: Averager,
     pub(super) steps: usize,
-    steps_an_epoch: usize,
+    pub(super) steps_an_epoch: usize,
     pub(super) train_cache: Option<States<B::State>>,
     pub(super) validation_cache: Option<States<B::State>>,
     best: Option<(f64, Model<B, H>)>,
@@ -154,13 +163,14 @@ where
             return Ok(());
         }
         let mut told = Ok(());
-        let restored = saved::restore(folder, self.model, self.optimizer.clone(), &self.identity, |error| {
+        let fresh = (self.optimizer.clone(), self.average.clone());
+        let restored = saved::restore(folder, self.model, fresh, &self.identity, |error| {
             if told.is_ok() {
                 told = self.observers.tell(&Event::Skipped { error });
             }
         })?;
         told?;
-        let Some(Restored { model, best, optimizer, start, state }) = restored else {
+        let Some(Restored { model, best, optimizer, average, start, state }) = restored else {
             self.history = Some(History::create(folder)?);
             return Ok(());
         };
@@ -169,7 +179,9 @@ where
         saved::prune(folder, self.config.keep_checkpoints)?;
         *self.model = model;
         self.start_weights = start;
+        self.average = average;
         (self.best, self.optimizer, self.trained, self.report) = (best, optimizer, state.trained, state.report);
+        self.planning = state.planning;
         self.seconds_before = self.report.seconds;
         self.stop_without_improvement();
         self.observers.restore(state.observers)?;
@@ -177,29 +189,30 @@ where
         self.tell(&Event::Resumed { step: report.steps, report: &report })
     }
 
-    fn train(&mut self, policy: &dyn FreezePolicy, lengths: &[usize], epochs: usize) -> Result<(), Error> {
+    fn train(&mut self, lengths: &[usize], epochs: usize) -> Result<(), Error> {
         let (steps, examples, config) = (self.steps, lengths.len(), self.config);
         self.tell(&Event::Start { steps, epochs, examples, config })?;
-        let done = self.all_steps(policy, lengths, epochs);
+        let done = self.all_steps(lengths, epochs);
         self.keep_on_error(done)
     }
 
-    fn all_steps(&mut self, policy: &dyn FreezePolicy, lengths: &[usize], epochs: usize) -> Result<(), Error> {
+    fn all_steps(&mut self, lengths: &[usize], epochs: usize) -> Result<(), Error> {
         let Fit { batch_size, accumulation, seed, bucket, eval_every, .. } = *self.config;
         let order = BatchOrder { batch_size, seed, shuffle: true, bucket };
         let mut epoch = self.report.steps / self.steps_an_epoch;
         while epoch < epochs && self.stop.is_none() && self.report.steps < self.steps {
-            self.plan(policy, epoch)?;
             let batches = order.batches(lengths, epoch as u64);
             let done = self.report.steps - epoch * self.steps_an_epoch;
             for (index, micro_batches) in batches.chunks(accumulation).enumerate().skip(done) {
+                self.replan(epoch, &batches)?;
                 self.step(micro_batches, epoch)?;
                 let epoch_ends = index + 1 == self.steps_an_epoch;
                 if eval_every.map_or(epoch_ends, |every| self.report.steps.is_multiple_of(every)) {
                     self.validate(epoch)?;
                 }
                 let ends = self.stop.is_some() || self.report.steps == self.steps;
-                self.checkpoint(ends)?;
+                let signalled = self.take_signals();
+                self.checkpoint(ends || signalled)?;
                 if ends {
                     break;
                 }
@@ -213,34 +226,8 @@ where
         if self.observers.save { self.checkpoint(true) } else { Ok(()) }
     }
 
-    /// Decides what trains in this epoch and, where that changed, applies it.
-    fn plan(&mut self, policy: &dyn FreezePolicy, epoch: usize) -> Result<(), Error> {
-        // The step at which the epoch began, also where a run goes on in its middle.
-        let at = Progress { epoch, step: epoch * self.steps_an_epoch };
-        let plan = TrainPlan::new(&self.inventory, policy, &self.config.rates, at)?;
-        if self.planned && plan == self.plan {
-            return Ok(());
-        }
-        let stale = !self.planned || plan.plain != self.plan.plain;
-        (self.plan, self.planned) = (plan, true);
-        *self.model = apply_plan(&self.plan, &self.inventory, self.model.valid());
-        let entries = &self.inventory.entries;
-        let trains = |index: usize| self.plan.rows.iter().any(|row| row.entry == index);
-        let ids: HashSet<u64> = self.plan.rows.iter().map(|row| entries[row.entry].id).collect();
-        self.optimizer.retain(|id| ids.contains(&id));
-        let touched = (0..entries.len()).filter(|index| trains(*index) || entries[*index].is_buffer());
-        self.trained.extend(touched.map(|index| entries[index].path.clone()));
-        if self.config.regularisation.needs_start() {
-            self.start_weights.take(&*self.model, &self.inventory, &self.plan);
-        }
-        self.base = None;
-        let plan = self.plan.clone();
-        self.tell(&Event::Plan { plan: &plan, epoch })?;
-        if stale { self.fill_caches() } else { Ok(()) }
-    }
-
-    /// Saves everything that the next step depends on, where it is time to; always when the run `ends`.
-    fn checkpoint(&mut self, ends: bool) -> Result<(), Error> {
+    /// Saves everything that the next step depends on, where it is time to; always when it is `needed`.
+    pub(super) fn checkpoint(&mut self, needed: bool) -> Result<(), Error> {
         let Fit { save_every, keep_checkpoints, .. } = *self.config;
         let asked = std::mem::take(&mut self.observers.save);
         let Some(folder) = self.config.folder.as_deref() else {
@@ -249,8 +236,8 @@ where
         let due = match save_every {
             _ if asked => true,
             None => self.stop == Some(StopReason::Observer),
-            Some(SaveEvery::Steps(steps)) => ends || self.report.steps.is_multiple_of(steps),
-            Some(SaveEvery::Minutes(minutes)) => ends || self.saved_at.elapsed().as_secs_f64() >= 60.0 * minutes,
+            Some(SaveEvery::Steps(steps)) => needed || self.report.steps.is_multiple_of(steps),
+            Some(SaveEvery::Minutes(minutes)) => needed || self.saved_at.elapsed().as_secs_f64() >= 60.0 * minutes,
         };
         if !due {
             return Ok(());
@@ -261,9 +248,11 @@ where
             model: &*self.model,
             best: self.best.as_ref(),
             optimizer: &self.optimizer,
+            average: &self.average,
             identity: &self.identity,
             start,
             trained: &self.trained,
+            planning: &self.planning,
             observers: self.observers.states(),
             report: &self.report,
         };
@@ -277,7 +266,7 @@ where
         self.tell(&Event::Saved { path: &path })
     }
 
-    /// Measures on the validation examples and remembers the best weights.
+    /// Measures on the validation examples and remembers the best weights, averaged ones where the run averages.
     fn validate(&mut self, epoch: usize) -> Result<(), Error> {
         if self.data.validation.is_empty() {
             return Ok(());
@@ -285,7 +274,8 @@ where
         let Fit { batch_size, seed, monitor, .. } = *self.config;
         let (plain, cache) = (&self.plan.plain, self.validation_cache.as_ref());
         let examples = self.data.validation;
-        let scores = evaluate_from(self.model, self.objective, examples, batch_size, seed, plain, cache)?;
+        let averaged = self.average.averaged(&*self.model);
+        let scores = evaluate_from(&averaged, self.objective, examples, batch_size, seed, plain, cache)?;
         let summary = scores.summary();
         if !summary.loss.is_finite() {
             return Err(TrainError::EvaluationNotFinite { step: self.report.steps }.into());
@@ -298,7 +288,7 @@ where
         self.report.evaluations.push(evaluation);
         self.tell(&Event::Evaluated(&evaluation))?;
         if self.best.as_ref().is_none_or(|(best, _)| merit > *best) {
-            self.best = Some((merit, self.model.clone()));
+            self.best = Some((merit, averaged));
             self.report.best = Some(evaluation);
             if self.config.save_every.is_none() {
                 self.save("best.safetensors")?;
@@ -322,6 +312,7 @@ where
 
     fn finish(&mut self) -> Result<Report, Error> {
         self.drop_caches();
+        *self.model = self.average.averaged(&*self.model);
         self.save("last.safetensors")?;
         // What a validation did not write, or one of an interrupted run wrote that will have come again.
         let Fit { folder, save_every, resume, .. } = self.config;
@@ -371,6 +362,7 @@ where
     /// Saves the last good weights before an error goes up, which says more than one of saving them would.
     fn keep_on_error(&mut self, result: Result<(), Error>) -> Result<(), Error> {
         if result.is_err() {
+            *self.model = self.average.averaged(&*self.model);
             self.save("last.safetensors").ok();
         }
         result
@@ -379,7 +371,7 @@ where
     fn save(&mut self, name: &str) -> Result<(), Error> {
         let Some(folder) = &self.config.folder else { return Ok(()) };
         let path = folder.join(name);
-        save_weights(self.model, &path)?;
+        save_weights(&self.average.averaged(&*self.model), &path)?;
         self.tell(&Event::Saved { path: &path })
     }
 }

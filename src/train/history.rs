@@ -1,11 +1,12 @@
 use super::{Event, Report, TrainError};
 use crate::file::write_atomically;
+use crate::params::ChangedGroup;
 use serde_json::json;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Writes `history.jsonl`: a line for every step and every validation.
+/// Writes `history.jsonl`: a line for every step, every validation and every change of the plan.
 #[derive(Debug)]
 pub(super) struct History {
     path: PathBuf,
@@ -30,9 +31,11 @@ impl History {
         let before = |line: &&str| {
             let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
             let Some(step) = line["step"].as_u64().map(|step| step as usize) else { return false };
-            match line["event"] == "evaluation" {
-                true => report.evaluations.iter().any(|evaluation| evaluation.step == step),
-                false => step <= report.steps,
+            match line["event"].as_str() {
+                Some("evaluation") => report.evaluations.iter().any(|evaluation| evaluation.step == step),
+                // What follows from the last step is decided anew.
+                Some("plan") => step < report.steps,
+                _ => step <= report.steps,
             }
         };
         let file = std::fs::read_to_string(&path).and_then(|text| {
@@ -59,6 +62,13 @@ impl History {
                 "macro_f1": evaluation.summary.macro_f1,
                 "monitor": evaluation.monitor, "monitored": evaluation.monitored,
             }),
+            Event::Plan { plan, change, epoch, step } if !change.is_empty() => {
+                let paths = |groups: &[ChangedGroup]| groups.iter().flat_map(|g| g.paths.clone()).collect::<Vec<_>>();
+                json!({
+                    "event": "plan", "step": step, "epoch": epoch, "trainable": plan.trainable_values(),
+                    "thawed": paths(&change.thawed), "frozen": paths(&change.frozen),
+                })
+            }
             _ => return Ok(()),
         };
         writeln!(self.file, "{line}").map_err(|source| TrainError::History { path: self.path.clone(), source })

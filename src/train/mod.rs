@@ -12,6 +12,8 @@ mod monitor;
 mod observe;
 mod observer;
 mod observers;
+mod planning;
+mod probe;
 mod progress;
 mod regularisation;
 mod report;
@@ -37,6 +39,7 @@ pub use observe::{
 };
 pub use observer::{Control, Observer, ObserverError};
 use observers::Observers;
+pub use probe::{first_plan, relative_gradients};
 pub use progress::ProgressLine;
 pub use regularisation::{L2Sp, Regularisation};
 pub use report::{Evaluation, Report, StopReason};

@@ -90,6 +90,9 @@ impl Observer for ProgressLine {
             Event::Resumed { step, .. } => self.line(format!("goes on after step {step}")),
             Event::Cache(plan) => self.line(plan.to_string()),
             Event::Caching { done, all } => self.caching(*done, *all),
+            Event::Plan { change, step, .. } if !change.is_empty() => {
+                self.line(format!("plan after step {step}: {change}"));
+            }
             Event::Cached(report) => self.line(report.to_string()),
             Event::CacheBroken { error } => self.line(format!("{error}; the run goes on without writing there")),
             Event::Step(info) => self.step(info),

@@ -1,15 +1,17 @@
 //! A run's checkpoints: everything that the next step depends on, each in a folder of its own that is written whole.
 //!
 //! `checkpoints/step-00000120/` holds `weights.safetensors` and `best.safetensors` (what has trained so far),
-//! `moments.safetensors` (the optimizer's), `state.json` and `checksums.json`. What has never trained stands once, in
-//! `base-<hash>.safetensors` beside them, so that a checkpoint costs what trains.
+//! `moments.safetensors` (the optimizer's), `average.safetensors` (where the run averages), `state.json` and
+//! `checksums.json`. What has never trained stands once, in `base-<hash>.safetensors` beside them, so that a checkpoint
+//! costs what trains.
 
+use super::planning::Planning;
 use super::start::Start;
 use super::{Fit, Report, RunError};
 use crate::checkpoint::{CheckpointError, load_selected, save_tensors_hashed, selected, write_file, write_folder};
 use crate::error::Error;
 use crate::file::remove_unfinished;
-use crate::optim::Optimizer;
+use crate::optim::{Averager, Optimizer};
 use crate::params::{FreezePolicy, Inventory};
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
@@ -78,6 +80,11 @@ pub(super) struct State {
     pub(super) best_merit: Option<f64>,
     /// Updates that each parameter's moments have seen.
     moment_steps: BTreeMap<String, i32>,
+    #[serde(default)]
+    pub(super) planning: Planning,
+    /// Weights that each parameter's average has seen.
+    #[serde(default)]
+    averaged: BTreeMap<String, u64>,
     /// What observers have gathered, by their names.
     pub(super) observers: BTreeMap<String, serde_json::Value>,
     pub(super) report: Report,
@@ -89,6 +96,7 @@ pub(super) struct Restored<M> {
     pub(super) best: Option<(f64, M)>,
     pub(super) optimizer: Optimizer,
     pub(super) start: Start,
+    pub(super) average: Averager,
     pub(super) state: State,
 }
 
@@ -97,9 +105,11 @@ pub(super) struct Snapshot<'a, M> {
     pub(super) model: &'a M,
     pub(super) best: Option<&'a (f64, M)>,
     pub(super) optimizer: &'a Optimizer,
+    pub(super) average: &'a Averager,
     pub(super) identity: &'a Identity,
     pub(super) start: Option<String>,
     pub(super) trained: &'a BTreeSet<String>,
+    pub(super) planning: &'a Planning,
     pub(super) observers: BTreeMap<String, serde_json::Value>,
     pub(super) report: &'a Report,
 }
@@ -108,6 +118,7 @@ const CHECKPOINTS: &str = "checkpoints";
 const WEIGHTS: &str = "weights.safetensors";
 const BEST: &str = "best.safetensors";
 const MOMENTS: &str = "moments.safetensors";
+const AVERAGE: &str = "average.safetensors";
 const BASE: &str = "base-";
 pub(super) const START: &str = "start-";
 const STATE: &str = "state.json";
@@ -130,6 +141,8 @@ pub(super) fn save<M: Module>(
         trained: snapshot.trained.clone(),
         best_merit: snapshot.best.map(|(merit, _)| *merit),
         moment_steps: moments.iter().map(|moments| (moments.path.clone(), moments.steps)).collect(),
+        planning: snapshot.planning.clone(),
+        averaged: snapshot.average.seen(snapshot.model),
         observers: snapshot.observers.clone(),
         report: snapshot.report.clone(),
     };
@@ -144,6 +157,9 @@ pub(super) fn save<M: Module>(
             tensors(BEST, selected(best, trained))?;
         }
         tensors(MOMENTS, moments.into_iter().flat_map(|moments| moments.into_tensors()).collect())?;
+        if !state.averaged.is_empty() {
+            tensors(AVERAGE, snapshot.average.host(snapshot.model))?;
+        }
         sums.insert(STATE.into(), write_json(&dir.join(STATE), &state)?);
         write_json(&dir.join(CHECKSUMS), &sums).map(drop)
     })?;
@@ -172,14 +188,14 @@ pub(super) fn clean(folder: &Path) -> Result<(), Error> {
 pub(super) fn restore<M: Module>(
     folder: &Path,
     model: &M,
-    optimizer: Optimizer,
+    fresh: (Optimizer, Averager),
     identity: &Identity,
     mut skipped: impl FnMut(&RunError),
 ) -> Result<Option<Restored<M>>, Error> {
     let all = list(folder)?;
     let mut newest = None;
     for dir in all.iter().rev() {
-        match read(folder, dir, model, optimizer.clone()) {
+        match read(folder, dir, model, fresh.clone()) {
             Ok(restored) => match identity.difference(&restored.state.identity) {
                 Some(what) => return Err(run(RunError::OtherRun { folder: folder.into(), what })),
                 None => return Ok(Some(restored)),
@@ -201,7 +217,12 @@ pub(super) fn exists(folder: &Path) -> Result<bool, Error> {
     Ok(!list(folder)?.is_empty())
 }
 
-fn read<M: Module>(folder: &Path, dir: &Path, model: &M, optimizer: Optimizer) -> Result<Restored<M>, RunError> {
+fn read<M: Module>(
+    folder: &Path,
+    dir: &Path,
+    model: &M,
+    (optimizer, average): (Optimizer, Averager),
+) -> Result<Restored<M>, RunError> {
     let damaged = |reason: String| RunError::Damaged { path: dir.into(), reason };
     let expected: BTreeMap<String, String> = read_json(&dir.join(CHECKSUMS)).map_err(damaged)?;
     let mut found = checksums(dir).map_err(|error| damaged(error.to_string()))?;
@@ -220,14 +241,21 @@ fn read<M: Module>(folder: &Path, dir: &Path, model: &M, optimizer: Optimizer) -
         };
         let moments = crate::checkpoint::Tensors::open_file(dir.join(MOMENTS))?;
         let optimizer = optimizer.with_moments(&filled, &moments, &state.moment_steps)?;
-        Ok((filled, best, optimizer))
+        let average = match state.averaged.is_empty() {
+            true => average,
+            false => {
+                let averages = crate::checkpoint::Tensors::open_file(dir.join(AVERAGE))?;
+                average.with_saved(&filled, &averages, &state.averaged)?
+            }
+        };
+        Ok((filled, best, optimizer, average))
     };
-    let (model, best, optimizer) = fill().map_err(|error| damaged(error.to_string()))?;
+    let (model, best, optimizer, average) = fill().map_err(|error| damaged(error.to_string()))?;
     let start = match &state.start {
         Some(file) => Start::load(&model, folder, file).map_err(damaged)?,
         None => Start::default(),
     };
-    Ok(Restored { model, best, optimizer, start, state })
+    Ok(Restored { model, best, optimizer, average, start, state })
 }
 
 /// A tensor's path, shape and values.

@@ -9,7 +9,7 @@ use crate::head::{Loss, TaskHead};
 use crate::model::Model;
 use crate::nn::RandomScope;
 use crate::objective::{Draws, Objective};
-use crate::optim::{GradientNorms, Update, clip_factor, not_finite};
+use crate::optim::{GradientNorms, Update, not_finite};
 use crate::params::missing_gradients;
 use crate::random::mix;
 use crate::rows::RowsExt;
@@ -183,12 +183,17 @@ where
         check_gradients(&norms, missing, micro_batches, place)?;
 
         let grad_norm = norms.total() / weight;
-        let clip = self.config.clip_norm.map_or(1.0, |max_norm| clip_factor(grad_norm, max_norm));
+        let (clipped, scale) = self.config.clipping().apply(&training, summed, norms.total(), weight);
         let schedule = self.config.schedule.factor(place.step, self.steps);
-        let updates = self.updates(schedule);
-        let stepped = self.optimizer.step(self.model.valid(), summed, &updates, clip / weight);
+        let updates = self.updates(schedule, place.step);
+        let moved = match &mixout {
+            Some(mixout) => mixout.unmix(training.valid(), &self.model.valid()),
+            None => training.valid(),
+        };
+        let stepped = self.optimizer.step(moved, clipped, &updates, scale);
         check_weights(&stepped, &updates, micro_batches, place)?;
         *self.model = Model { backbone: stepped.backbone.after_step(), head: stepped.head };
+        self.average.update(&*self.model, self.report.steps + 1, |id| updates.contains_key(&id));
 
         seconds.optimizer = update_start.elapsed().as_secs_f64();
         seconds.total = start.elapsed().as_secs_f64();
@@ -227,11 +232,12 @@ where
         }
     }
 
-    fn updates(&self, schedule: f64) -> HashMap<u64, Update> {
+    fn updates(&self, schedule: f64, step: usize) -> HashMap<u64, Update> {
         let rows = self.plan.rows.iter();
         rows.map(|row| {
-            let update = Update { lr: row.lr * schedule, weight_decay: row.weight_decay };
-            (self.inventory.entries[row.entry].id, update)
+            let entry = &self.inventory.entries[row.entry];
+            let rewarm = self.planning.rewarm(&entry.path, step, self.config.rewarm_steps);
+            (entry.id, Update { lr: row.lr * schedule * rewarm, weight_decay: row.weight_decay })
         })
         .collect()
     }

@@ -38,7 +38,7 @@ where
         let mut model = make();
         let mut config = Fit { batch_size, accumulation, ..config.clone() };
         // What has next to no gradient is moved by rounding alone if this is 1e-8.
-        config.optimizer.eps = 1e-4;
+        config.optimizer = AdamW { eps: 1e-4, ..AdamW::default() }.into();
         let data = Data { train: examples, validation: &[] };
         let report = fit(&mut model, objective, data, &Freeze::Nothing, &config, &mut []).unwrap();
         (report, model)
@@ -74,7 +74,7 @@ where
     let (mut model, before) = (make(), weights(&make()));
     let mut config = Fit { batch_size, accumulation, clip_norm: None, ..fit_config(1, 1e9) };
     config.rates.weight_decay = 0.0;
-    config.optimizer = AdamW { betas: (0.0, 0.0), eps: 1e6 };
+    config.optimizer = AdamW { betas: (0.0, 0.0), eps: 1e6, ..AdamW::default() }.into();
     let data = Data { train: examples, validation: &[] };
     fit(&mut model, objective, data, &Freeze::Nothing, &config, &mut []).unwrap();
     let after = weights(&model).into_iter();

@@ -88,7 +88,7 @@ fn masked(bytes: &[u8]) -> u32 {
             crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82F6_3B78 } else { crc >> 1 };
         }
     }
-    (((!crc) >> 15) | ((!crc) << 17)).wrapping_add(0xA282_EAD8)
+    (!crc).rotate_right(15).wrapping_add(0xA282_EAD8)
 }
 
 enum Wire {

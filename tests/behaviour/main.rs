@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod accumulation;
+mod averaging;
 mod cache;
 mod cache_faults;
 mod damage;
@@ -21,9 +22,11 @@ mod losses;
 mod masking;
 mod measuring;
 mod observers;
+mod optimizers;
 mod plain;
 mod policies;
 mod pretraining;
+mod probe;
 mod rates;
 mod regularisers;
 mod resume;
@@ -31,3 +34,5 @@ mod run;
 mod run_faults;
 mod run_files;
 mod support;
+mod thaw_plans;
+mod thaw_runs;

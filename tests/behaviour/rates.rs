@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rekindle::optim::{Schedule, Warmup};
+use rekindle::optim::{AdamW, Schedule, Warmup};
 use rekindle::params::{Freeze, GroupRule};
 use rekindle::train::{Data, Fit, fit};
 
@@ -98,7 +98,7 @@ fn clipping_bounds_the_gradient_of_all_parameters_together() {
     // With an eps far above every gradient, AdamW's first step is lr * gradient / eps.
     let run = |clip_norm| {
         let mut config = Fit { clip_norm, ..fit_config(1, 1.0) };
-        config.optimizer.eps = 1e3;
+        config.optimizer = AdamW { eps: 1e3, ..AdamW::default() }.into();
         config.rates.weight_decay = 0.0;
         let (before, after) = trained(&config);
         let square = |path: &String| -> f64 {

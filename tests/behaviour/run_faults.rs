@@ -8,7 +8,7 @@ use rekindle::data::{DataError, TokenRow};
 use rekindle::head::{Loss, Pretraining, PretrainingTargets, TaskHead};
 use rekindle::nn::{Init, Linear, linear};
 use rekindle::objective::{Batch, Draws, MaskedLanguage, Objective};
-use rekindle::optim::{Schedule, Warmup};
+use rekindle::optim::{Adafactor, AdamW, Averaging, EmaForm, Lion, NormType, Schedule, Sgd, Start, Warmup};
 use rekindle::params::{Freeze, FreezeError, FreezePolicy, GroupRule, Inventory, Progress};
 use rekindle::train::{Data, Fit, Monitor, TrainError, fit};
 use rekindle::{Error, Model};
@@ -35,6 +35,7 @@ fn options_that_mean_nothing_are_refused_by_name() {
         config
     };
     let rule = |lr, weight_decay| GroupRule { select: "head".parse().unwrap(), lr, weight_decay };
+    let adamw = |adamw: AdamW| Fit { optimizer: adamw.into(), ..Fit::default() };
     let mut cases: Vec<(&str, Fit)> = vec![
         ("epochs", Fit { epochs: 0, ..Fit::default() }),
         ("batch_size", Fit { batch_size: 0, ..Fit::default() }),
@@ -57,11 +58,47 @@ fn options_that_mean_nothing_are_refused_by_name() {
     for norm in [0.0, -1.0, f64::NAN] {
         cases.push(("clip_norm", Fit { clip_norm: Some(norm), ..Fit::default() }));
     }
+    for value in [0.0, -0.4, f64::NAN] {
+        cases.push(("clip_value", Fit { clip_value: Some(value), ..Fit::default() }));
+    }
+    for p in [0.5, -1.0, f64::NAN, f64::INFINITY] {
+        cases.push(("clip_norm_type", Fit { clip_norm_type: NormType::P(p), ..Fit::default() }));
+    }
+    for averaging in [
+        Averaging::ema(1.0),
+        Averaging::ema(f64::NAN),
+        Averaging::Ema { decay: 0.9, form: EmaForm::Power(0.0) },
+        Averaging::Swa { start: Start::Step(3), every: 0 },
+        Averaging::Last { count: 0, every: 1 },
+    ] {
+        cases.push(("averaging", Fit { averaging: Some(averaging), ..Fit::default() }));
+    }
+    for sgd in [
+        Sgd { momentum: 1.0, ..Sgd::default() },
+        Sgd { momentum: f64::NAN, ..Sgd::default() },
+        Sgd { momentum: 0.9, dampening: 1.5, ..Sgd::default() },
+        Sgd { nesterov: true, ..Sgd::default() },
+        Sgd { momentum: 0.9, dampening: 0.1, nesterov: true },
+    ] {
+        cases.push(("optimizer", Fit { optimizer: sgd.into(), ..Fit::default() }));
+    }
+    let adafactor = Adafactor { relative_step: false, ..Adafactor::default() };
+    for adafactor in [
+        Adafactor { warmup_init: true, ..adafactor },
+        Adafactor { eps: (0.0, 1e-3), ..adafactor },
+        Adafactor { decay_rate: 0.8, ..adafactor },
+        Adafactor { beta1: Some(1.0), ..adafactor },
+        Adafactor { clip_threshold: f64::NAN, ..adafactor },
+    ] {
+        cases.push(("optimizer", Fit { optimizer: adafactor.into(), ..Fit::default() }));
+    }
+    cases.push(("optimizer", Fit { optimizer: Lion { betas: (0.9, 1.0) }.into(), ..Fit::default() }));
+    cases.push(("lr", Fit { optimizer: Adafactor::default().into(), ..Fit::default() }));
     for betas in [(1.0, 0.9), (0.9, 1.0), (-0.1, 0.9), (0.9, f64::NAN), (0.9, 0.999_999_999_99)] {
-        cases.push(("optimizer", rates(&|config| config.optimizer.betas = betas)));
+        cases.push(("optimizer", adamw(AdamW { betas, ..AdamW::default() })));
     }
     for eps in [0.0, -1e-8, 1e-60, f64::NAN] {
-        cases.push(("optimizer", rates(&|config| config.optimizer.eps = eps)));
+        cases.push(("optimizer", adamw(AdamW { eps, ..AdamW::default() })));
     }
     let mut model = classifier(1, 0.0);
     let before = bits(&model);

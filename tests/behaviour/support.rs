@@ -12,7 +12,7 @@ use rekindle::head::{Classifier, MaskedLm};
 use rekindle::objective::{LabelledRow, MaskedLanguage, Masking, TextClassification};
 use rekindle::optim::{Schedule, Warmup};
 use rekindle::params::{Inventory, Rates};
-use rekindle::train::{Fit, Keep};
+use rekindle::train::{Control, Event, Fit, Keep, Observer, ObserverError};
 use serde_json::json;
 
 const SUBJECTS: [&str; 8] = ["router", "invoice", "parcel", "password", "line", "refund", "courier", "account"];
@@ -154,4 +154,16 @@ pub(super) fn difference(a: &[f32], b: &[f32]) -> f32 {
 
 pub(super) fn temporary() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
+}
+
+/// Ends a run after this step, as a signal would.
+pub(super) struct StopAfter(pub(super) Option<usize>);
+
+impl Observer for StopAfter {
+    fn on(&mut self, event: &Event<'_>) -> Result<Control, ObserverError> {
+        match event {
+            Event::Step(info) if Some(info.step) == self.0 => Ok(Control::Stop),
+            _ => Ok(Control::Continue),
+        }
+    }
 }

@@ -82,7 +82,8 @@ fn pages_under(folder: &Path, pages: &mut BTreeSet<PathBuf>) {
         let path = entry.expect("an entry").path();
         match path.is_dir() {
             true => pages_under(&path, pages),
-            false => drop(pages.insert(path)),
+            false if path.extension().is_some_and(|extension| extension == "md") => drop(pages.insert(path)),
+            false => {} // a picture; a page links to it
         }
     }
 }

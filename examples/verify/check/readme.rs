@@ -65,6 +65,7 @@ impl Settings {
             adamw: AdamW {
                 betas: betas(readme).unwrap_or(usual.betas),
                 eps: number_after(readme, "eps ").unwrap_or(usual.eps),
+                ..usual
             },
             clip_norm: first_number(readme, &["global norm to ", "max_norm ", "max norm "]),
             schedule: schedule(readme)?,

@@ -169,7 +169,7 @@ impl Base<'_> {
             batch_size: 1,
             accumulation: micro_batches.len(),
             rates,
-            optimizer: self.settings.adamw,
+            optimizer: self.settings.adamw.into(),
             schedule: self.settings.schedule,
             clip_norm: self.settings.clip_norm,
             keep: Keep::Last,

@@ -196,9 +196,11 @@ mod tests {
             view.on(&Event::Step(&info));
         }
         view.seconds = 30.0;
-        let summary = json!({ "loss": 0.4, "accuracy": 0.875, "macro_f1": 0.8 });
-        let summary = serde_json::from_value(summary).unwrap();
-        view.on(&Event::Evaluated(&Evaluation { step: 10, epoch: 1, summary }));
+        let evaluation: Evaluation = serde_json::from_value(json!({
+            "step": 10, "epoch": 1, "loss": 0.4, "accuracy": 0.875, "macro_f1": 0.8, "monitor": "loss", "monitored": 0.4
+        }))
+        .unwrap();
+        view.on(&Event::Evaluated(&evaluation));
         view.on(&Event::Saved { path: Path::new("runs/a/best.safetensors") });
         view
     }
