@@ -5,7 +5,7 @@ use std::path::Path;
 /// Held while a run writes into its folder: one run folder, one writer. The system lets go of it however the run ends.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
 }
 
 /// Every folder that a run has written into has it.
@@ -23,9 +23,16 @@ impl Lock {
         std::fs::create_dir_all(folder).map_err(io)?;
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => Err(RunError::Locked { folder: folder.into() }),
             Err(TryLockError::Error(source)) => Err(io(source)),
         }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A process that is just being started elsewhere in this one has the file open until it runs its own program.
+        self.file.unlock().ok();
     }
 }
