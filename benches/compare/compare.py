@@ -213,6 +213,7 @@ def main():
             except rounds.Failed as error:
                 row = {"case": case.name, "error": str(error)}
                 wrong.append(f"{case.name}: {error}")
+                print(wrong[-1], flush=True)
             found[case.name] = row
             # After each case, so that what was measured outlives a later failure.
             write_rows(args.json, found.values())

@@ -83,15 +83,14 @@ def write(page, rows):
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise SystemExit(f"error: {page} needs each of these lines once:\n{BEGIN}\n{END}")
     rows = [row for row in rows if "error" not in row]
-    pictures = []
     main = [row for row in rows if row["group"] != "growth"]
     drawn = [
         ("benchmarks-ratios.svg", "time here over time there, a bar a case", picture.ratio_chart(main)),
         ("benchmarks-growth.svg", "time over hidden size and sequence length", picture.growth_chart(rows)),
     ]
-    for name, words, svg in drawn:
-        if svg:
-            page.with_name(name).write_text(svg, encoding="utf-8")
-            pictures.append(f"![{words}]({name})")
+    drawn = [(name, words, svg) for name, words, svg in drawn if svg]
     before, rest = text.split(BEGIN)
-    page.write_text(before + section(rows, pictures) + rest.split(END)[1], encoding="utf-8")
+    text = before + section(rows, [f"![{words}]({name})" for name, words, _ in drawn]) + rest.split(END)[1]
+    for name, _, svg in drawn:
+        page.with_name(name).write_text(svg, encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
