@@ -7,6 +7,9 @@ use std::path::Path;
 /// Large enough that a weight matrix goes out in few system calls.
 pub(crate) const BUFFER: usize = 1 << 20;
 
+/// Letters of a temporary name that are drawn.
+const RANDOM: usize = 12;
+
 /// Writes a file by way of a temporary one beside it, which is synced and then renamed: a reader, or a machine that
 /// loses power, sees the old file or the new one. The folder must exist; the file gets the permissions of a new file.
 pub(crate) fn write_atomically(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
@@ -28,8 +31,33 @@ pub(crate) fn beside<T>(
 ) -> io::Result<T> {
     let prefix = format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy());
     let mut builder = tempfile::Builder::new();
-    allow(builder.prefix(&prefix), mode);
+    allow(builder.prefix(&prefix).rand_bytes(RANDOM), mode);
     make(&builder, parent(path))
+}
+
+/// Removes what [`beside`] made in `dir` and a killed process left there. Nobody else may be writing there.
+pub(crate) fn remove_unfinished(dir: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if !is_temporary(&entry.file_name().to_string_lossy()) {
+            continue;
+        }
+        match entry.file_type()?.is_dir() {
+            true => std::fs::remove_dir_all(entry.path())?,
+            false => std::fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether a name is `.<name>.<random>`, as [`beside`] makes them.
+fn is_temporary(name: &str) -> bool {
+    let Some((name, random)) = name.strip_prefix('.').and_then(|name| name.rsplit_once('.')) else { return false };
+    !name.is_empty() && random.len() == RANDOM && random.chars().all(|letter| letter.is_ascii_alphanumeric())
 }
 
 #[cfg(unix)]
@@ -72,6 +100,21 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(write_atomically(&folder.path().join("none/a.json"), |_| Ok(())).is_err());
+    }
+
+    #[test]
+    fn only_temporary_files_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [".a.json.0123456789ab", ".gitignore", "a.json", ".a.json.short"] {
+            std::fs::write(folder.path().join(name), b"a").unwrap();
+        }
+        std::fs::create_dir(folder.path().join(".step-1.abcdefABCDEF")).unwrap();
+        remove_unfinished(folder.path()).unwrap();
+        let left = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut left: Vec<_> = left.collect();
+        left.sort();
+        assert_eq!(left, [".a.json.short", ".gitignore", "a.json"]);
+        remove_unfinished(&folder.path().join("none")).unwrap();
     }
 
     #[test]

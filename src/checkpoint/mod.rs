@@ -26,4 +26,5 @@ pub use pretrained::{Checkpoint, FromPretrained, Loaded, save_pretrained};
 pub use report::LoadReport;
 pub use safetensors::Dtype;
 pub use tensors::Tensors;
+pub(crate) use write::save_tensors_hashed;
 pub use write::{save_tensors, write_file, write_folder};

@@ -93,6 +93,45 @@ pub fn save_tensors(
     metadata: &[(&str, &str)],
 ) -> Result<(), CheckpointError> {
     let path = path.as_ref();
+    let (header, values) = layout(path, tensors, metadata)?;
+    write_file(path, |file| write_tensors(file, &header, &values))
+}
+
+/// As [`save_tensors`]; gives the blake3 hash of the file too, which need not be read again for it.
+pub(crate) fn save_tensors_hashed(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
+) -> Result<blake3::Hash, CheckpointError> {
+    let (header, values) = layout(path, tensors, &[])?;
+    let mut hasher = blake3::Hasher::new();
+    write_file(path, |file| write_tensors(&mut Hashing { file, hasher: &mut hasher }, &header, &values))?;
+    Ok(hasher.finalize())
+}
+
+/// Hashes what passes through.
+struct Hashing<'a> {
+    file: &'a mut dyn Write,
+    hasher: &'a mut blake3::Hasher,
+}
+
+impl Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// The header of a file and the values that follow it, sorted by key.
+fn layout(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
+    metadata: &[(&str, &str)],
+) -> Result<(Vec<u8>, Vec<Vec<f32>>), CheckpointError> {
     let mut sorted = BTreeMap::new();
     for (key, shape, values) in tensors {
         if shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size)) != Some(values.len()) {
@@ -104,11 +143,13 @@ pub fn save_tensors(
         sorted.insert(key, (shape, values));
     }
     let header = header(&sorted, metadata).map_err(CheckpointError::io("write the header of", path))?;
-    write_file(path, |file| {
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(&header)?;
-        sorted.values().try_for_each(|(_, values)| write_values(file, values))
-    })
+    Ok((header, sorted.into_values().map(|(_, values)| values).collect()))
+}
+
+fn write_tensors(file: &mut dyn Write, header: &[u8], tensors: &[Vec<f32>]) -> io::Result<()> {
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(header)?;
+    tensors.iter().try_for_each(|values| write_values(file, values))
 }
 
 /// In pieces, so that no second copy of a large tensor is made.

@@ -83,6 +83,7 @@ where
         plan,
         planned: false,
         trained: BTreeSet::new(),
+        base: None,
         identity,
         steps,
         steps_an_epoch,
@@ -116,6 +117,8 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     planned: bool,
     /// Paths of what has trained so far, and of buffers.
     trained: BTreeSet<String>,
+    /// The file with everything else, once it is written.
+    base: Option<String>,
     identity: Identity,
     pub(super) device: Device,
     pub(super) optimizer: Optimizer,
@@ -141,6 +144,7 @@ where
     /// Takes the newest whole checkpoint up, where the configuration says so, and opens the history.
     fn go_on(&mut self) -> Result<(), Error> {
         let Some(folder) = self.config.folder.as_deref() else { return Ok(()) };
+        saved::clean(folder)?;
         if !self.config.resume {
             if saved::exists(folder)? {
                 return Err(TrainError::from(RunError::Unfinished { folder: folder.into() }).into());
@@ -159,6 +163,8 @@ where
             return Ok(());
         };
         self.history = Some(History::reopen(folder, &state.report)?);
+        // The run may have been killed between its last checkpoint and the removal of an older one.
+        saved::prune(folder, self.config.keep_checkpoints)?;
         *self.model = model;
         (self.best, self.optimizer, self.trained, self.report) = (best, optimizer, state.trained, state.report);
         self.seconds_before = self.report.seconds;
@@ -220,6 +226,7 @@ where
         self.optimizer.retain(|id| ids.contains(&id));
         let touched = (0..entries.len()).filter(|index| trains(*index) || entries[*index].is_buffer());
         self.trained.extend(touched.map(|index| entries[index].path.clone()));
+        self.base = None;
         let plan = self.plan.clone();
         self.tell(&Event::Plan { plan: &plan, epoch })?;
         if stale { self.fill_caches() } else { Ok(()) }
@@ -246,7 +253,12 @@ where
             trained: &self.trained,
             report: &self.report,
         };
-        let path = saved::save(folder, &snapshot, keep_checkpoints)?;
+        let base = match &self.base {
+            Some(base) => base.clone(),
+            None => saved::save_base(folder, &*self.model, &self.trained)?,
+        };
+        let path = saved::save(folder, &base, &snapshot, keep_checkpoints)?;
+        self.base = Some(base);
         self.saved_at = Instant::now();
         self.tell(&Event::Saved { path: &path })
     }

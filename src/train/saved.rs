@@ -5,8 +5,9 @@
 //! `base-<hash>.safetensors` beside them, so that a checkpoint costs what trains.
 
 use super::{Fit, Report, RunError};
-use crate::checkpoint::{CheckpointError, load_selected, save_tensors, selected, write_file, write_folder};
+use crate::checkpoint::{CheckpointError, load_selected, save_tensors_hashed, selected, write_file, write_folder};
 use crate::error::Error;
+use crate::file::remove_unfinished;
 use crate::optim::Optimizer;
 use crate::params::{FreezePolicy, Inventory};
 use burn::module::Module;
@@ -83,37 +84,63 @@ pub(super) struct Snapshot<'a, M> {
 }
 
 const CHECKPOINTS: &str = "checkpoints";
+const WEIGHTS: &str = "weights.safetensors";
+const BEST: &str = "best.safetensors";
+const MOMENTS: &str = "moments.safetensors";
+const BASE: &str = "base-";
+const STATE: &str = "state.json";
 const CHECKSUMS: &str = "checksums.json";
 
-/// Writes a checkpoint and removes all but the newest `keep`.
-pub(super) fn save<M: Module>(folder: &Path, snapshot: &Snapshot<'_, M>, keep: usize) -> Result<PathBuf, Error> {
-    let base = save_base(folder, snapshot)?;
+/// Writes a checkpoint and removes all but the newest `keep`. `base` is the file that [`save_base`] named.
+pub(super) fn save<M: Module>(
+    folder: &Path,
+    base: &str,
+    snapshot: &Snapshot<'_, M>,
+    keep: usize,
+) -> Result<PathBuf, Error> {
     let dir = folder.join(CHECKPOINTS).join(format!("step-{:08}", snapshot.report.steps));
     let trained = |path: &str| snapshot.trained.contains(path);
     let moments = snapshot.optimizer.moments(snapshot.model);
     let state = State {
         identity: snapshot.identity.clone(),
-        base,
+        base: base.into(),
         trained: snapshot.trained.clone(),
         best_merit: snapshot.best.map(|(merit, _)| *merit),
         moment_steps: moments.iter().map(|moments| (moments.path.clone(), moments.steps)).collect(),
         report: snapshot.report.clone(),
     };
     write_folder::<Error>(&dir, |dir| {
-        save_tensors(dir.join("weights.safetensors"), selected(snapshot.model, trained), &[])?;
+        let mut sums = BTreeMap::new();
+        let mut tensors = |name: &str, tensors| -> Result<(), Error> {
+            sums.insert(name.to_string(), save_tensors_hashed(&dir.join(name), tensors)?.to_hex().to_string());
+            Ok(())
+        };
+        tensors(WEIGHTS, selected(snapshot.model, trained))?;
         if let Some((_, best)) = snapshot.best {
-            save_tensors(dir.join("best.safetensors"), selected(best, trained), &[])?;
+            tensors(BEST, selected(best, trained))?;
         }
-        let tensors = moments.into_iter().flat_map(|moments| moments.into_tensors());
-        save_tensors(dir.join("moments.safetensors"), tensors, &[])?;
-        write_json(&dir.join("state.json"), &state)?;
-        write_json(&dir.join(CHECKSUMS), &checksums(dir)?)
+        tensors(MOMENTS, moments.into_iter().flat_map(|moments| moments.into_tensors()).collect())?;
+        sums.insert(STATE.into(), write_json(&dir.join(STATE), &state)?);
+        write_json(&dir.join(CHECKSUMS), &sums).map(drop)
     })?;
-    let all = list(folder)?;
-    for old in all.iter().rev().skip(keep.max(1)) {
-        std::fs::remove_dir_all(old).map_err(|source| RunError::Io { path: old.clone(), source }).map_err(run)?;
-    }
+    prune(folder, keep)?;
     Ok(dir)
+}
+
+/// Removes all checkpoints but the newest `keep`, and what only they read.
+pub(super) fn prune(folder: &Path, keep: usize) -> Result<(), Error> {
+    for old in list(folder)?.iter().rev().skip(keep.max(1)) {
+        std::fs::remove_dir_all(old).map_err(|source| run(RunError::Io { path: old.clone(), source }))?;
+    }
+    remove_old_bases(folder)
+}
+
+/// Removes what a killed run was writing when it ended. Only the one that writes into the folder may.
+pub(super) fn clean(folder: &Path) -> Result<(), Error> {
+    for dir in [folder.to_path_buf(), folder.join(CHECKPOINTS)] {
+        remove_unfinished(&dir).map_err(|source| run(RunError::Io { path: dir, source }))?;
+    }
+    Ok(())
 }
 
 /// The newest whole checkpoint, filled into copies of `model`; `None` where there is no checkpoint. `skipped` hears of
@@ -158,16 +185,16 @@ fn read<M: Module>(folder: &Path, dir: &Path, model: &M, optimizer: Optimizer) -
     if let Some(file) = expected.iter().find(|(file, sum)| found.get(*file) != Some(sum)).map(|(file, _)| file) {
         return Err(damaged(format!("`{file}` is missing or not as it was written")));
     }
-    let state: State = read_json(&dir.join("state.json")).map_err(damaged)?;
+    let state: State = read_json(&dir.join(STATE)).map_err(damaged)?;
     let fill = || -> Result<_, CheckpointError> {
         let trained = |path: &str| state.trained.contains(path);
         let model = load_selected(model, &folder.join(&state.base), |path| !trained(path))?;
-        let filled = load_selected(&model, &dir.join("weights.safetensors"), trained)?;
+        let filled = load_selected(&model, &dir.join(WEIGHTS), trained)?;
         let best = match state.best_merit {
-            Some(merit) => Some((merit, load_selected(&model, &dir.join("best.safetensors"), trained)?)),
+            Some(merit) => Some((merit, load_selected(&model, &dir.join(BEST), trained)?)),
             None => None,
         };
-        let moments = crate::checkpoint::Tensors::open_file(dir.join("moments.safetensors"))?;
+        let moments = crate::checkpoint::Tensors::open_file(dir.join(MOMENTS))?;
         let optimizer = optimizer.with_moments(&filled, &moments, &state.moment_steps)?;
         Ok((filled, best, optimizer))
     };
@@ -175,9 +202,9 @@ fn read<M: Module>(folder: &Path, dir: &Path, model: &M, optimizer: Optimizer) -
     Ok(Restored { model, best, optimizer, state })
 }
 
-/// Writes what has never trained under a name made from its content, unless it is there.
-fn save_base<M: Module>(folder: &Path, snapshot: &Snapshot<'_, M>) -> Result<String, Error> {
-    let tensors = selected(snapshot.model, |path| !snapshot.trained.contains(path));
+/// Writes what has never trained under a name made from its content, unless it is there, and gives the name.
+pub(super) fn save_base<M: Module>(folder: &Path, model: &M, trained: &BTreeSet<String>) -> Result<String, Error> {
+    let tensors = selected(model, |path| !trained.contains(path));
     let mut hasher = blake3::Hasher::new();
     for (path, shape, values) in &tensors {
         hasher.update(format!("{path} {shape:?} ").as_bytes());
@@ -185,32 +212,58 @@ fn save_base<M: Module>(folder: &Path, snapshot: &Snapshot<'_, M>) -> Result<Str
             hasher.update(&value.to_le_bytes());
         }
     }
-    let name = format!("base-{}.safetensors", &hasher.finalize().to_hex()[..16]);
+    let name = format!("{BASE}{}.safetensors", &hasher.finalize().to_hex()[..16]);
     let path = folder.join(&name);
     if !path.is_file() {
-        save_tensors(&path, tensors, &[])?;
+        save_tensors_hashed(&path, tensors)?;
     }
     Ok(name)
 }
 
+/// Removes base files that no checkpoint reads any more: what has trained since is in the checkpoints themselves.
+fn remove_old_bases(folder: &Path) -> Result<(), Error> {
+    let bases: Vec<PathBuf> = files(folder, BASE)?;
+    if bases.len() < 2 {
+        return Ok(());
+    }
+    #[derive(Deserialize)]
+    struct Reads {
+        base: String,
+    }
+    let checkpoints = list(folder)?;
+    let read: Result<Vec<Reads>, String> = checkpoints.iter().map(|dir| read_json(&dir.join(STATE))).collect();
+    // A damaged checkpoint may read any of them.
+    let Ok(read) = read else { return Ok(()) };
+    for path in bases {
+        let is_read = read.iter().any(|reads| path.ends_with(&reads.base));
+        if !is_read {
+            std::fs::remove_file(&path).map_err(|source| run(RunError::Io { path, source }))?;
+        }
+    }
+    Ok(())
+}
+
 /// Folders of checkpoints, oldest first.
 fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let dir = folder.join(CHECKPOINTS);
-    let io = |source| run(RunError::Io { path: dir.clone(), source });
-    let entries = match std::fs::read_dir(&dir) {
+    files(&folder.join(CHECKPOINTS), "step-")
+}
+
+/// What is in a folder under names that begin with `prefix`, sorted; a temporary name begins with a dot.
+fn files(dir: &Path, prefix: &str) -> Result<Vec<PathBuf>, Error> {
+    let io = |source| run(RunError::Io { path: dir.into(), source });
+    let entries = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
         entries => entries.map_err(io)?,
     };
-    let mut folders = vec![];
+    let mut found = vec![];
     for entry in entries {
         let path = entry.map_err(io)?.path();
-        // A hidden one was being written when the run ended.
-        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("step-")) {
-            folders.push(path);
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)) {
+            found.push(path);
         }
     }
-    folders.sort();
-    Ok(folders)
+    found.sort();
+    Ok(found)
 }
 
 /// The hash of every file of a folder.
@@ -226,10 +279,12 @@ fn checksums(dir: &Path) -> Result<BTreeMap<String, String>, Error> {
     Ok(sums)
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+/// Writes the file and gives its hash.
+fn write_json(path: &Path, value: &impl Serialize) -> Result<String, Error> {
     let text = serde_json::to_vec_pretty(value).map_err(std::io::Error::from);
     let text = text.map_err(|source| run(RunError::Io { path: path.into(), source }))?;
-    Ok(write_file(path, |file| file.write_all(&text))?)
+    write_file(path, |file| file.write_all(&text))?;
+    Ok(blake3::hash(&text).to_hex().to_string())
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, String> {

@@ -1,9 +1,12 @@
 //! A step of many small batches is a step of one large one.
 
+use std::collections::BTreeMap;
+
 use rekindle::Model;
 use rekindle::backbone::{Bert, Pooling, TextFeatures, TextInput};
 use rekindle::head::TaskHead;
 use rekindle::objective::Objective;
+use rekindle::optim::AdamW;
 use rekindle::params::Freeze;
 use rekindle::train::{Data, Fit, Report, fit};
 
@@ -42,6 +45,48 @@ where
             if !path.ends_with("attention.key.bias") {
                 let most = difference(&values, &expected[&path]);
                 assert!(most <= 1e-5, "{path} {most}");
+            }
+        }
+    }
+}
+
+/// A step so long, without moments, that what it changes is the gradient: `lr * g / (|g| + eps)` is `1000 g` but for a
+/// millionth.
+fn gradients<H, O>(
+    make: impl Fn() -> Model<Bert, H>,
+    objective: &O,
+    examples: &[O::Example],
+    [batch_size, accumulation]: [usize; 2],
+) -> BTreeMap<String, Vec<f32>>
+where
+    H: TaskHead<TextFeatures>,
+    O: Objective<Input = TextInput, Targets = H::Targets>,
+{
+    let (mut model, before) = (make(), weights(&make()));
+    let mut config = Fit { batch_size, accumulation, clip_norm: None, ..fit_config(1, 1e9) };
+    config.rates.weight_decay = 0.0;
+    config.optimizer = AdamW { betas: (0.0, 0.0), eps: 1e6 };
+    let data = Data { train: examples, validation: &[] };
+    fit(&mut model, objective, data, &Freeze::Nothing, &config, &mut []).unwrap();
+    let after = weights(&model).into_iter();
+    let change = |(path, after): (String, Vec<f32>)| {
+        let values = after.iter().zip(&before[&path]).map(|(after, before)| (before - after) / 1000.0);
+        (path, values.collect())
+    };
+    after.map(change).collect()
+}
+
+#[test]
+fn every_gradient_adds_up() {
+    let make = || classifier(2, 0.0);
+    let whole = gradients(make, &task(), &rows(8), [8, 1]);
+    let largest = whole.values().flatten().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    assert!(largest > 0.01, "{largest}");
+    for shape in [[1, 8], [2, 4]] {
+        for (path, values) in gradients(make, &task(), &rows(8), shape) {
+            match path.ends_with("attention.key.bias") {
+                true => assert!(values.iter().all(|value| value.abs() <= 1e-5 * largest), "{path}"),
+                false => assert!(difference(&values, &whole[&path]) <= 1e-5, "{path}"),
             }
         }
     }

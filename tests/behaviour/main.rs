@@ -10,6 +10,7 @@ mod folders;
 mod foreign;
 mod freezing;
 mod input_faults;
+mod kill;
 mod masking;
 mod plain;
 mod policies;
