@@ -231,7 +231,7 @@ fn short(number: f64) -> String {
 }
 
 /// `1234567` as `1,234,567`.
-fn thousands(number: usize) -> String {
+pub(crate) fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let starts = (0..digits.len()).filter(|at| *at > 0 && (digits.len() - at).is_multiple_of(3));
     let cuts: Vec<usize> = [0].into_iter().chain(starts).chain([digits.len()]).collect();

@@ -47,6 +47,9 @@ pub struct Fit {
     /// Goes on from the newest whole checkpoint under `folder`, or starts where there is none. The caller gives the same
     /// model shape, data, policy and configuration; another one is an error.
     pub resume: bool,
+    /// Makes a [`Forecast`](super::Forecast) before the first step and tells it to the observers; it costs a few steps on a
+    /// copy.
+    pub forecast: bool,
 }
 
 /// When a run saves a checkpoint, besides at its end.
@@ -113,11 +116,28 @@ impl Default for Fit {
             save_every: None,
             keep_checkpoints: 2,
             resume: false,
+            forecast: false,
         }
     }
 }
 
+/// How far a run goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Extent {
+    pub(super) steps_an_epoch: usize,
+    pub(super) steps: usize,
+    /// Epochs begun.
+    pub(super) epochs: usize,
+}
+
 impl Fit {
+    /// How far a run over so many examples goes, which are at least one.
+    pub(super) fn extent(&self, examples: usize) -> Extent {
+        let steps_an_epoch = examples.div_ceil(self.batch_size).div_ceil(self.accumulation);
+        let steps = self.max_steps.unwrap_or(self.epochs.saturating_mul(steps_an_epoch));
+        Extent { steps_an_epoch, steps, epochs: steps.div_ceil(steps_an_epoch) }
+    }
+
     /// Refuses options that mean nothing.
     pub(super) fn check(&self, coupled: bool) -> Result<(), TrainError> {
         let bad = |option, value: String, mend| Err(TrainError::BadOption { option, value, mend });

@@ -1,4 +1,4 @@
-use super::{Evaluation, Report, RunError};
+use super::{Evaluation, Forecast, Report, RunError};
 use crate::params::TrainPlan;
 use std::fmt::Debug;
 use std::path::Path;
@@ -15,6 +15,16 @@ pub enum Event<'a> {
         epochs: usize,
         /// Training examples.
         examples: usize,
+    },
+    /// What the run will take, where the configuration asks for it; before [`Event::Start`].
+    Forecast(&'a Forecast),
+    /// The checkpoint that the run goes on from was saved by another version of this crate. It is read the same way, but the
+    /// last bits of what follows may not be those of a run by one version.
+    OtherVersion {
+        /// The version that saved it.
+        there: &'a str,
+        /// This one.
+        here: &'a str,
     },
     /// The run goes on from a checkpoint.
     Resumed {

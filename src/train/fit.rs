@@ -1,7 +1,11 @@
 use super::cache::Cache;
+use super::config::Extent;
 use super::evaluate::{evaluate_from, plain_device};
+use super::forecast::forecast;
+use super::identity::Identity;
 use super::lock::Lock;
-use super::saved::{self, Identity, Restored, Snapshot};
+use super::process::PeakMemory;
+use super::saved::{self, Restored, Snapshot};
 use super::{
     Control, Evaluation, Event, Fit, History, Keep, Observer, Report, RunError, SaveEvery, StopReason, TrainError,
 };
@@ -27,6 +31,14 @@ pub struct Data<'a, E> {
     /// To measure on during the run; may be empty.
     pub validation: &'a [E],
 }
+
+// By hand, since examples need not be copied for it.
+impl<E> Clone for Data<'_, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<E> Copy for Data<'_, E> {}
 
 /// Trains what the policy leaves free, on the device that the model is on.
 ///
@@ -63,11 +75,10 @@ where
     let lock = config.folder.as_deref().map(Lock::take).transpose().map_err(TrainError::from)?;
     let inventory = Inventory::of(model)?;
     let plan = TrainPlan::new(&inventory, policy, &config.rates, Progress::default())?;
-    let steps_an_epoch = data.train.len().div_ceil(config.batch_size).div_ceil(config.accumulation);
-    let steps = config.max_steps.unwrap_or(config.epochs.saturating_mul(steps_an_epoch));
-    let epochs = steps.div_ceil(steps_an_epoch);
+    let Extent { steps_an_epoch, steps, epochs } = config.extent(data.train.len());
     let lengths: Vec<usize> = data.train.iter().map(|example| objective.length(example)).collect();
     let prints = |examples: &[O::Example]| examples.iter().map(|example| objective.fingerprint(example)).collect();
+    let foretold = config.forecast.then(|| forecast(model, objective, data, policy, config)).transpose()?;
     let identity = Identity::of(config, policy, [prints(data.train), prints(data.validation)], &inventory);
 
     let mut run = Run {
@@ -95,9 +106,14 @@ where
         start: Instant::now(),
         seconds_before: 0.0,
         saved_at: Instant::now(),
+        memory: PeakMemory::start(),
         _lock: lock,
     };
     run.go_on()?;
+    if let Some(forecast) = &foretold {
+        run.report.forecast_bytes = forecast.memory.peak;
+        run.tell(&Event::Forecast(forecast))?;
+    }
     run.tell(&Event::Start { steps, epochs, examples: run.data.train.len() })?;
     let done = run.train(policy, &lengths, epochs);
     run.keep_on_error(done)?;
@@ -132,6 +148,7 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     start: Instant,
     seconds_before: f64,
     saved_at: Instant,
+    memory: PeakMemory,
     _lock: Option<Lock>,
 }
 
@@ -166,6 +183,7 @@ where
         // The run may have been killed between its last checkpoint and the removal of an older one.
         saved::prune(folder, self.config.keep_checkpoints)?;
         *self.model = model;
+        let version = self.identity.other_version(&state.identity).map(str::to_owned);
         (self.best, self.optimizer, self.trained, self.report) = (best, optimizer, state.trained, state.report);
         self.seconds_before = self.report.seconds;
         self.stop_without_improvement();
@@ -177,6 +195,9 @@ where
                 std::fs::remove_file(&path).map_err(|source| TrainError::from(RunError::Io { path, source }))?
             }
             None => {}
+        }
+        if let Some(there) = version {
+            self.tell(&Event::OtherVersion { there: &there, here: env!("CARGO_PKG_VERSION") })?;
         }
         self.tell(&Event::Resumed { step: self.report.steps })
     }
@@ -244,7 +265,7 @@ where
         if !due {
             return Ok(());
         }
-        self.report.seconds = self.seconds();
+        self.measure();
         let snapshot = Snapshot {
             model: &*self.model,
             best: self.best.as_ref(),
@@ -307,14 +328,16 @@ where
         self.report.all_values = self.plan.all_values();
         let held = self.inventory.entries.iter().filter(|entry| self.optimizer.holds(entry.id));
         self.report.optimizer_parameters = held.map(|entry| entry.path.clone()).collect();
-        self.report.seconds = self.seconds();
+        self.measure();
         let report = self.report.clone();
         self.tell(&Event::End { report: &report })?;
         Ok(report)
     }
 
-    fn seconds(&self) -> f64 {
-        self.seconds_before + self.start.elapsed().as_secs_f64()
+    /// Time and memory so far, those of the run before an interruption included.
+    fn measure(&mut self) {
+        self.report.seconds = self.seconds_before + self.start.elapsed().as_secs_f64();
+        self.report.peak_bytes = self.report.peak_bytes.max(self.memory.bytes());
     }
 
     /// Lets every observer know, the history first.

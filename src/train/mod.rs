@@ -1,27 +1,40 @@
 //! [`fit`]: one training loop for pretraining and fine-tuning; [`evaluate`] measures.
 
+mod batch_size;
 mod cache;
 mod config;
 mod error;
 mod evaluate;
 mod event;
 mod fit;
+mod forecast;
 mod history;
+mod identity;
 mod lock;
+mod lr_finder;
+mod process;
 mod progress;
 mod report;
 mod run_error;
 mod saved;
 mod signal;
 mod step;
+mod trial;
 
+pub use batch_size::{BatchChoice, batch_size_for};
 pub use config::{Fit, Keep, Monitor, SaveEvery};
 pub use error::TrainError;
 pub use evaluate::evaluate;
 pub(crate) use evaluate::plain_device;
 pub use event::{Control, Event, Observer, StepInfo};
 pub use fit::{Data, fit};
+use forecast::bytes;
+pub use forecast::{
+    BatchForecast, ClassBalance, Copies, DataForecast, Forecast, MemoryForecast, OperationForecast, SetForecast,
+    TimeForecast, copies_between, forecast,
+};
 use history::History;
+pub use lr_finder::{LrCurve, LrFinder, LrPoint, LrStop};
 pub use progress::ProgressLine;
 pub use report::{Evaluation, Report, StopReason};
 pub use run_error::RunError;

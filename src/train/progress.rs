@@ -1,4 +1,4 @@
-use super::{Control, Event, Observer};
+use super::{Control, Event, Observer, bytes};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 
@@ -57,6 +57,12 @@ impl ProgressLine {
 impl Observer for ProgressLine {
     fn on(&mut self, event: &Event<'_>) -> Control {
         match event {
+            Event::Forecast(forecast) => self.line(forecast.to_string()),
+            Event::OtherVersion { there, here } => {
+                self.line(format!(
+                    "these checkpoints were saved by version {there}, this is {here}: the last bits may differ"
+                ));
+            }
             Event::Caching { done, all } => self.caching(*done, *all),
             Event::Step(info) => {
                 let before = self.smoothed_loss.unwrap_or(info.loss);
@@ -79,8 +85,11 @@ impl Observer for ProgressLine {
                 let (accuracy, f1) = (figure("accuracy", summary.accuracy), figure("macro-F1", summary.macro_f1));
                 self.line(format!("validation at step {}: loss {:.4}{accuracy}{f1}", evaluation.step, summary.loss));
             }
-            Event::End { .. } => {
+            Event::End { report } => {
                 self.bar.take().inspect(ProgressBar::finish_and_clear);
+                if let (Some(peak), Some(foretold)) = (report.peak_bytes, report.forecast_bytes) {
+                    self.line(format!("memory: {} at most, {} foretold", bytes(peak), bytes(foretold)));
+                }
             }
             _ => {}
         }

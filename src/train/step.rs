@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::head::{Loss, TaskHead};
 use crate::model::Model;
 use crate::nn::RandomScope;
-use crate::objective::{Draws, Objective};
+use crate::objective::{Batch, Draws, Objective};
 use crate::optim::{GradientNorms, Update, clip_factor, not_finite};
 use crate::params::missing_gradients;
 use crate::random::mix;
@@ -80,19 +80,30 @@ where
     }
 
     fn loss(&self, indices: &[usize], place: Place) -> Result<Loss, Error> {
+        let batch = self.batch(indices, place)?;
+        let state = self.state(batch.input, indices)?;
+        Ok(self.loss_of(state, batch.targets))
+    }
+
+    /// The examples with these indices, their targets checked.
+    pub(super) fn batch(&self, indices: &[usize], place: Place) -> Result<Batch<B::Input, H::Targets>, Error> {
         let chosen: Vec<_> = indices.iter().map(|index| &self.examples[*index]).collect();
         let draws = Draws::new(place.seed, place.epoch as u64, indices);
         let batch = self.objective.batch(&chosen, &draws, &self.device.clone().inner())?;
         self.training.head.check(&batch.targets)?;
-        let state = self.state(batch.input, indices)?;
+        Ok(batch)
+    }
+
+    /// The loss of what the plain stages made.
+    pub(super) fn loss_of(&self, state: B::State, targets: H::Targets) -> Loss {
         let backbone = &self.training.backbone;
         let rest = (1..self.plain.len()).filter(|stage| !self.plain[*stage]);
         let state = rest.fold(state, |state, stage| backbone.stage(stage, state));
-        Ok(self.training.head.loss(backbone.finish(state), batch.targets))
+        self.training.head.loss(backbone.finish(state), targets)
     }
 
     /// The state after the plain stages, on the autodiff device.
-    fn state(&self, input: B::Input, indices: &[usize]) -> Result<B::State, Error> {
+    pub(super) fn state(&self, input: B::Input, indices: &[usize]) -> Result<B::State, Error> {
         if let Some(state) = self.cache.and_then(|cache| cache.get(indices)) {
             return Ok(state.lift(self.device));
         }
@@ -104,7 +115,7 @@ where
     }
 }
 
-fn loss_not_finite(loss: f64, indices: &[usize], place: Place) -> TrainError {
+pub(super) fn loss_not_finite(loss: f64, indices: &[usize], place: Place) -> TrainError {
     TrainError::LossNotFinite {
         step: place.step + 1,
         epoch: place.epoch + 1,
@@ -171,7 +182,7 @@ where
     }
 }
 
-fn check_gradients(
+pub(super) fn check_gradients(
     norms: &GradientNorms,
     missing: Vec<String>,
     micro_batches: &[Vec<usize>],
@@ -192,7 +203,7 @@ fn check_gradients(
     }
 }
 
-fn check_weights<M: Module>(
+pub(super) fn check_weights<M: Module>(
     stepped: &M,
     updates: &HashMap<u64, Update>,
     micro_batches: &[Vec<usize>],

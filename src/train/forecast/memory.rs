@@ -1,0 +1,105 @@
+use super::effort::Cached;
+use super::probe::{Line, Measured};
+use crate::params::{Inventory, TrainPlan};
+use crate::train::Fit;
+use serde::{Deserialize, Serialize};
+
+/// What a run holds in memory, by part, in bytes. `None` where the part cannot be measured: the model is on a device with
+/// memory of its own, or the system does not tell.
+///
+/// Not all parts are there at once. The peak is the process, the moments, the best weights and the cache, and the largest
+/// of what one moment of the run adds to them: a backward pass (what it keeps and its intermediate results, or the
+/// gradients where those are more; with accumulation also the sum of gradients so far), an update (gradients, and the
+/// new weights beside the old), a validation pass (intermediate results), or the writing of a file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemoryForecast {
+    /// The process before the run: program, tokenizer, data, weights.
+    pub process: Option<usize>,
+    /// Of that, the model's weights.
+    pub weights: usize,
+    /// Gradients of what trains.
+    pub gradients: usize,
+    /// The optimizer's state.
+    pub moments: usize,
+    /// Updated weights, while the last good ones are kept.
+    pub new_weights: usize,
+    /// What trains, as it was at the best validation.
+    pub best_weights: usize,
+    /// What frozen stages made of each example.
+    pub cache: usize,
+    /// What the largest micro-batch keeps for its backward pass.
+    pub activations: Option<usize>,
+    /// Its intermediate results.
+    pub working: Option<usize>,
+    /// Copies made while a checkpoint or a file of weights is written.
+    pub saving: usize,
+    /// The most that the process will hold.
+    pub peak: Option<usize>,
+}
+
+/// What the memory of a run of any batch size follows from.
+#[derive(Clone, Debug)]
+pub(in crate::train) struct Parts {
+    memory: MemoryForecast,
+    kept: Option<Line>,
+    working: Option<Line>,
+    validation_ratio: f64,
+}
+
+impl Parts {
+    pub(super) fn new(
+        plan: &TrainPlan,
+        inventory: &Inventory,
+        config: &Fit,
+        measured: &Measured,
+        cached: Cached,
+        validates: bool,
+    ) -> Self {
+        let bytes = |values: usize| values * size_of::<f32>();
+        let trainable = bytes(plan.trainable_values());
+        let weights = bytes(inventory.entries.iter().filter(|entry| entry.is_float).map(|entry| entry.size()).sum());
+        let moments = 2 * trainable;
+        let saving = match (&config.folder, config.save_every) {
+            (None, _) => 0,
+            (Some(_), None) => weights,
+            (Some(_), Some(_)) => weights + moments,
+        };
+        let memory = MemoryForecast {
+            process: measured.process,
+            weights,
+            gradients: trainable,
+            moments,
+            new_weights: trainable,
+            best_weights: if validates { trainable } else { 0 },
+            cache: cached.bytes(),
+            saving,
+            ..MemoryForecast::default()
+        };
+        let Measured { kept, working, validation_ratio, .. } = *measured;
+        Self { memory, kept, working, validation_ratio }
+    }
+
+    /// The memory of a run with micro-batches of so many rows.
+    pub(in crate::train) fn memory(&self, rows: usize, accumulation: usize) -> MemoryForecast {
+        let mut memory = self.memory.clone();
+        let rows = rows as f64;
+        (memory.activations, memory.working) =
+            (self.kept.map(|line| line.at(rows)), self.working.map(|line| line.at(rows)));
+        let validation = self.working.map(|line| line.at(rows * self.validation_ratio));
+        memory.peak = memory
+            .moment(validation, accumulation)
+            .zip(memory.process)
+            .map(|(most, process)| process + memory.moments + memory.best_weights + memory.cache + most);
+        memory
+    }
+}
+
+impl MemoryForecast {
+    /// The most that one moment of the run adds to what is always there.
+    fn moment(&self, validation: Option<usize>, accumulation: usize) -> Option<usize> {
+        let sum = if accumulation > 1 { self.gradients } else { 0 };
+        let backward = (self.activations? + self.working?).max(self.gradients) + sum;
+        let update = self.gradients + self.new_weights;
+        Some(backward.max(update).max(self.saving).max(validation?))
+    }
+}
