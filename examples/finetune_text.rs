@@ -23,7 +23,9 @@ use rekindle::optim::{Schedule, Warmup};
 use rekindle::params::{Freeze, Inventory, Progress, Rates, Selector, TrainPlan};
 use rekindle::predict::Predictor;
 use rekindle::random::permutation;
-use rekindle::train::{Data, Fit, Monitor, Observer, ProgressLine, Report, SaveEvery, StopOnSignal, evaluate, fit};
+use rekindle::train::{
+    Data, Fit, Monitor, Observer, ProgressLine, Report, SaveEvery, StopOnSignal, StopReason, evaluate, fit,
+};
 use serde_json::json;
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -80,9 +82,12 @@ struct Args {
     /// flex, ndarray, wgpu or cuda.
     #[arg(long, default_value = "flex")]
     device: String,
-    /// Keeps history and checkpoints in this folder, and goes on from them (with `--freeze`).
-    #[arg(long)]
-    run: Option<PathBuf>,
+    /// Saves a checkpoint after every so many steps in `run` under `--out` (with `--freeze`).
+    #[arg(long, requires = "freeze")]
+    checkpoint_every: Option<usize>,
+    /// Goes on with the run in `--out`, from its newest checkpoint.
+    #[arg(long, requires = "freeze")]
+    resume: bool,
     /// Where the model goes.
     #[arg(long, default_value = "runs/finetune_text")]
     out: PathBuf,
@@ -154,6 +159,10 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         Some(freeze) => run.one_way(pretrained.module, freeze)?,
         None => run.three_ways(pretrained.module)?,
     };
+    if best.report.stop == StopReason::Observer && run.keeps() {
+        println!("stopped after step {}; --resume goes on", best.report.steps);
+        return Ok(());
+    }
     save_classifier(&args.out, &best.model, &config, &task, &best.freeze)?;
     println!("\nsaved in {}", args.out.display());
     ask(&args.out, args, &texts)?;
@@ -280,6 +289,11 @@ impl Job<'_> {
         self.args.lr.unwrap_or(if *freeze == Freeze::Backbone { 1e-2 } else { for_bodies })
     }
 
+    /// Whether the run is kept, to go on with.
+    fn keeps(&self) -> bool {
+        self.args.resume || self.args.checkpoint_every.is_some()
+    }
+
     fn rates(&self, lr: f64) -> Rates {
         Rates { layer_decay: self.args.layer_decay, ..Rates::new(lr) }
     }
@@ -295,6 +309,7 @@ impl Job<'_> {
     ) -> Result<Outcome, Box<dyn Error>> {
         let mut model = self.model(body, seed);
         let (rows, _) = self.task.encode(train)?;
+        let keeps = self.keeps();
         let config = Fit {
             epochs: self.args.epochs,
             batch_size: self.args.batch_size,
@@ -304,9 +319,9 @@ impl Job<'_> {
             seed,
             bucket: !self.args.no_bucket,
             monitor: Monitor::Accuracy,
-            folder: self.args.run.clone().filter(|_| show),
-            save_every: self.args.run.as_ref().filter(|_| show).map(|_| SaveEvery::Minutes(1.0)),
-            resume: show && self.args.run.is_some(),
+            folder: keeps.then(|| self.args.out.join("run")),
+            save_every: keeps.then(|| self.args.checkpoint_every.map_or(SaveEvery::Minutes(5.0), SaveEvery::Steps)),
+            resume: self.args.resume,
             ..Fit::default()
         };
         let data = Data { train: &rows, validation: &self.texts.validation };

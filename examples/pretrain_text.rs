@@ -18,7 +18,7 @@ use rekindle::model::Model;
 use rekindle::objective::{MaskedLanguage, Masking};
 use rekindle::optim::{Schedule, Warmup};
 use rekindle::params::{Freeze, Inventory, Progress, Rates, TrainPlan};
-use rekindle::train::{Data, Fit, ProgressLine, SaveEvery, StopOnSignal, fit};
+use rekindle::train::{Data, Fit, ProgressLine, SaveEvery, StopOnSignal, StopReason, fit};
 use serde_json::json;
 use std::error::Error;
 use std::path::PathBuf;
@@ -78,9 +78,12 @@ struct Args {
     /// flex, ndarray, wgpu or cuda.
     #[arg(long, default_value = "flex")]
     device: String,
-    /// Keeps history and checkpoints in this folder, and goes on from them.
+    /// Saves a checkpoint after every so many steps in `run` under `--out`.
     #[arg(long)]
-    run: Option<PathBuf>,
+    checkpoint_every: Option<usize>,
+    /// Goes on with the run in `--out`, from its newest checkpoint.
+    #[arg(long)]
+    resume: bool,
     /// Where the checkpoint goes.
     #[arg(long, default_value = "runs/pretrain_text")]
     out: PathBuf,
@@ -144,15 +147,16 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     );
     let objective =
         MaskedLanguage::new(&tokenizer, Masking { probability: args.mlm_probability, whole_word: args.whole_word })?;
+    let keeps = args.resume || args.checkpoint_every.is_some();
     let fit_config = Fit {
         epochs: args.epochs,
         batch_size: args.batch_size,
         rates: Rates::new(args.lr),
         schedule: Schedule::Linear { warmup: Warmup::Ratio(0.05) },
         seed: args.seed,
-        folder: args.run.clone(),
-        save_every: args.run.as_ref().map(|_| SaveEvery::Minutes(1.0)),
-        resume: args.run.is_some(),
+        folder: keeps.then(|| args.out.join("run")),
+        save_every: keeps.then(|| args.checkpoint_every.map_or(SaveEvery::Minutes(5.0), SaveEvery::Steps)),
+        resume: args.resume,
         ..Fit::default()
     };
     let plan = TrainPlan::new(&Inventory::of(&model)?, &Freeze::Nothing, &fit_config.rates, Progress::default())?;
@@ -161,6 +165,10 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let (mut progress, mut stop) = (ProgressLine::new(), StopOnSignal::new()?);
     let data = Data { train: &train, validation: &validation };
     let report = fit(&mut model, &objective, data, &Freeze::Nothing, &fit_config, &mut [&mut progress, &mut stop])?;
+    if report.stop == StopReason::Observer && keeps {
+        println!("stopped after step {}; --resume goes on", report.steps);
+        return Ok(());
+    }
     if let Some(best) = report.best {
         let (loss, accuracy) = (best.summary.loss, best.summary.accuracy.unwrap_or(0.0));
         println!("held-out masked tokens: perplexity {:.1}, accuracy {accuracy:.3}", perplexity(loss));

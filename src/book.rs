@@ -8,6 +8,8 @@ macro_rules! pages {
 pages! {
     Tour: "tour.md",
     ReadAPlan: "how-to/read-a-plan.md",
+    BeforeTheFirstStep: "how-to/before-the-first-step.md",
+    FindALearningRate: "how-to/find-a-learning-rate.md",
     OwnFreezePolicy: "how-to/own-freeze-policy.md",
     OwnHead: "how-to/own-head.md",
     OwnObjective: "how-to/own-objective.md",

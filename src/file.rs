@@ -54,6 +54,20 @@ pub(crate) fn remove_unfinished(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes `to` a folder of the same files as `from`, linked, or copied where the file system knows no links.
+pub(crate) fn link_tree(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::create_dir(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        match entry.file_type()?.is_dir() {
+            true => link_tree(&from, &to)?,
+            false => std::fs::hard_link(&from, &to).or_else(|_| std::fs::copy(&from, &to).map(drop))?,
+        }
+    }
+    Ok(())
+}
+
 /// Whether a name is `.<name>.<random>`, as [`beside`] makes them.
 fn is_temporary(name: &str) -> bool {
     let Some((name, random)) = name.strip_prefix('.').and_then(|name| name.rsplit_once('.')) else { return false };

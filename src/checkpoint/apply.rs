@@ -126,29 +126,39 @@ impl ModuleMapper for Setter {
     }
 }
 
-/// Every float tensor of a module: path, shape and values, linear maps as `[out, in]` if `as_in_files`.
-fn collect<M: Module>(module: &M, as_in_files: bool) -> Vec<(String, Vec<usize>, Vec<f32>)> {
-    struct Reader(Vec<Vec<f32>>);
-    impl ModuleVisitor for Reader {
+/// The chosen float tensors of a module: path, shape and values. What is not chosen is not copied.
+pub(crate) fn selected<M: Module>(module: &M, keep: impl Fn(&str) -> bool) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    struct Reader<'a> {
+        entries: std::vec::IntoIter<Entry>,
+        keep: &'a dyn Fn(&str) -> bool,
+        read: Vec<(String, Vec<usize>, Vec<f32>)>,
+    }
+    impl ModuleVisitor for Reader<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.0.push(param.val().into_data().iter::<f32>().collect());
+            let entry = self.entries.next().filter(|entry| (self.keep)(&entry.path));
+            self.read.extend(entry.map(|entry| (entry.path, entry.shape, floats(param.val().into_data()))));
         }
     }
-    let mut reader = Reader(vec![]);
+    let entries = parameters(module).collect::<Vec<_>>().into_iter();
+    let mut reader = Reader { entries, keep: &keep, read: vec![] };
     module.visit(&mut reader);
-    let tensors = parameters(module).zip(reader.0);
-    tensors
-        .map(|(entry, values)| match (entry.is_linear && as_in_files, entry.shape.as_slice()) {
-            (true, [rows, columns]) => (entry.path, vec![*columns, *rows], transpose(&values, *rows, *columns)),
-            _ => (entry.path, entry.shape, values),
-        })
-        .collect()
+    reader.read
+}
+
+/// The values of a float tensor as f32.
+pub(crate) fn floats(data: TensorData) -> Vec<f32> {
+    data.try_to_vec::<f32>().unwrap_or_else(|_| data.iter::<f32>().collect())
 }
 
 /// Writes a model's weights under the names that `map` gives them, in the layout of Transformers.
 pub(super) fn save_mapped<M: Module>(module: &M, map: &KeyMap, path: &Path) -> Result<(), CheckpointError> {
+    let linear: BTreeSet<String> = parameters(module).filter(|entry| entry.is_linear).map(|entry| entry.path).collect();
     let mut renamed = vec![];
-    for (own, shape, values) in collect(module, true) {
+    for (own, shape, values) in selected(module, |_| true) {
+        let (shape, values) = match (linear.contains(&own), shape.as_slice()) {
+            (true, [rows, columns]) => (vec![*columns, *rows], transpose(&values, *rows, *columns)),
+            _ => (shape, values),
+        };
         let key = map.to_file(&own).ok_or(CheckpointError::Unmapped { path: own })?;
         renamed.push((key, shape, values));
     }
@@ -169,11 +179,6 @@ pub fn save_weights<M: Module>(module: &M, path: &Path) -> Result<(), Checkpoint
 /// A missing or unknown path, a wrong shape, a NaN, a damaged file; `module` is not touched.
 pub fn load_weights<M: Module>(module: &M, path: &Path) -> Result<M, CheckpointError> {
     load_selected(module, path, |_| true)
-}
-
-/// Path, shape and values of the chosen float tensors of a module.
-pub(crate) fn selected<M: Module>(module: &M, keep: impl Fn(&str) -> bool) -> Vec<(String, Vec<usize>, Vec<f32>)> {
-    collect(module, false).into_iter().filter(|(path, ..)| keep(path)).collect()
 }
 
 /// A copy of `module` with the chosen tensors from a file that holds exactly those.

@@ -38,7 +38,8 @@ const ONE_CLASS_A_ROW: &str = "single_label_classification";
 const MODELLING: &str = include_str!("modeling_rekindle.py");
 
 /// Writes a text classifier's folder, atomically: everything that [`Predictor::load`](crate::predict::Predictor::load)
-/// reads, in the layout of Transformers. It replaces an earlier model folder with all that is in it.
+/// reads, in the layout of Transformers. It replaces an earlier model folder with all that is in
+/// it, but for a subfolder `run` in which [`fit`](crate::train::fit) keeps its run.
 ///
 /// `AutoModelForSequenceClassification` loads it unchanged where features are pooled by the pooler. Transformers' own
 /// BERT has no other pooling, so with `cls` or `mean` the folder carries a small module for `trust_remote_code=True`.

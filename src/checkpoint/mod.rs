@@ -16,7 +16,7 @@ mod report;
 mod tensors;
 mod write;
 
-pub(crate) use apply::{load_selected, selected};
+pub(crate) use apply::{floats, load_selected, selected};
 pub use apply::{load_weights, save_weights};
 pub use bert::{BERT_TIED_KEYS, bert_key_map};
 pub use classifier::{Card, SavedClassifier, load_classifier, save_classifier};

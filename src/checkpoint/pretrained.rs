@@ -3,12 +3,15 @@ use super::{CheckpointError, KeyMap, LoadReport, Tensors};
 use crate::backbone::{Backbone, Bert, BertConfig, Pooling};
 use crate::data::TextTokenizer;
 use crate::error::Error;
+use crate::file::link_tree;
 use crate::model::Model;
+use crate::train::is_run;
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Device;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// A backbone that can be built from a Hugging Face configuration and filled from its files.
@@ -203,15 +206,28 @@ pub fn save_pretrained<B: FromPretrained, H: Module + ModuleDisplay>(
     })
 }
 
+/// The subfolder of a model folder in which [`fit`](crate::train::fit) may keep its run.
+const RUN: &str = "run";
+
 /// [`write_folder`](super::write_folder) where nothing or a model is: `.` or a home folder is not deleted by mistake, nor
-/// the history of a repository.
+/// the history of a repository. The run that made the model stays.
 pub(super) fn write_model_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<(), Error>) -> Result<(), Error> {
-    let holds_something = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    let run = folder.join(RUN);
+    let holds_run = is_run(&run);
+    let is_other = |name: &OsStr| !(holds_run && name == RUN);
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let holds_something = entries.into_iter().any(|entry| is_other(&entry.file_name()));
     let is_model = folder.join("config.json").is_file() && !folder.join(".git").exists();
-    match holds_something && !is_model {
-        true => Err(CheckpointError::NotAModelFolder { dir: folder.into() }.into()),
-        false => super::write_folder(folder, fill),
+    if holds_something && !is_model {
+        return Err(CheckpointError::NotAModelFolder { dir: folder.into() }.into());
     }
+    super::write_folder(folder, |new| {
+        fill(new)?;
+        match holds_run {
+            true => Ok(link_tree(&run, &new.join(RUN)).map_err(CheckpointError::io("keep", &run))?),
+            false => Ok(()),
+        }
+    })
 }
 
 /// Keys of `config.json` that speak of another file or of how the weights were stored before.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::error::CheckpointError;
 use super::header::{MAX_HEADER, METADATA};
-use crate::file::{BUFFER, beside, parent, sync_file, sync_folder, write_atomically};
+use crate::file::{beside, parent, sync_file, sync_folder, write_atomically};
 
 /// Writes a file by way of a temporary one beside it, which is synced and then renamed: a reader, or a machine that loses power, sees the
 /// old file or the new one. The folder must exist; the file gets the usual permissions of a new file.
@@ -152,15 +152,14 @@ fn write_tensors(file: &mut dyn Write, header: &[u8], tensors: &[Vec<f32>]) -> i
     tensors.iter().try_for_each(|values| write_values(file, values))
 }
 
-/// In pieces, so that no second copy of a large tensor is made.
+#[cfg(target_endian = "little")]
 fn write_values(file: &mut dyn Write, values: &[f32]) -> io::Result<()> {
-    let mut bytes = Vec::new();
-    for piece in values.chunks(BUFFER / size_of::<f32>()) {
-        bytes.clear();
-        bytes.extend(piece.iter().flat_map(|value| value.to_le_bytes()));
-        file.write_all(&bytes)?;
-    }
-    Ok(())
+    file.write_all(bytemuck::cast_slice(values))
+}
+
+#[cfg(target_endian = "big")]
+fn write_values(file: &mut dyn Write, values: &[f32]) -> io::Result<()> {
+    values.iter().try_for_each(|value| file.write_all(&value.to_le_bytes()))
 }
 
 fn twice(key: &str, first: &str) -> CheckpointError {

@@ -1,7 +1,7 @@
 //! The optimizer's moments on the host, by parameter path: how they are saved and restored.
 
 use super::adamw::{Moments, Optimizer};
-use crate::checkpoint::{CheckpointError, Tensors};
+use crate::checkpoint::{CheckpointError, Tensors, floats};
 use crate::params::list;
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
@@ -31,7 +31,7 @@ fn key(moment: &str, path: &str) -> String {
 impl Optimizer {
     /// The moments of every parameter of `model` that has any.
     pub(crate) fn moments<M: Module>(&self, model: &M) -> Vec<HostMoments> {
-        let host = |tensor: &Tensor<1>| tensor.to_data().iter::<f32>().collect();
+        let host = |tensor: &Tensor<1>| floats(tensor.to_data());
         let entries = list(model).into_iter().filter_map(|entry| Some((self.moments.get(&entry.id)?, entry.path)));
         entries
             .map(|(Moments { first, second, steps }, path)| HostMoments {

@@ -2,7 +2,7 @@
 
 use super::evaluate::{in_length_order, plain_device};
 use super::fit::Run;
-use super::{Control, Event, Fit, StopReason};
+use super::{Event, Fit};
 use crate::backbone::Backbone;
 use crate::error::Error;
 use crate::head::TaskHead;
@@ -47,7 +47,7 @@ pub(super) fn fill<B, O>(
     examples: &[O::Example],
     batch_size: usize,
     budget: usize,
-    mut progress: impl FnMut(usize),
+    mut progress: impl FnMut(usize) -> Result<(), Error>,
 ) -> Result<Option<Cache<B::State>>, Error>
 where
     B: Backbone,
@@ -75,7 +75,7 @@ where
         }
         done += indices.len();
         indices.into_iter().zip(encoded).for_each(|(index, record)| records[index] = record);
-        progress(done);
+        progress(done)?;
     }
     Ok(template.map(|template| Cache { records, template }))
 }
@@ -101,11 +101,7 @@ where
         let mut fill_one = |run: &mut Self, examples, budget| {
             let objective = run.objective;
             let cache = fill(&backbone, &plain, objective, examples, batch_size, budget, |done| {
-                for observer in run.observers.iter_mut() {
-                    if observer.on(&Event::Caching { done: kept + done, all }) == Control::Stop {
-                        run.stop = run.stop.or(Some(StopReason::Observer));
-                    }
-                }
+                run.tell(&Event::Caching { done: kept + done, all })
             })?;
             kept += cache.as_ref().map_or(0, Cache::rows);
             Ok::<_, Error>(cache)

@@ -37,7 +37,8 @@ pub struct Fit {
     pub keep: Keep,
     /// Memory for what wholly frozen stages make of each example, in bytes; 0 computes it anew in every epoch.
     pub cache_bytes: usize,
-    /// Where `best.safetensors`, `last.safetensors` and `history.jsonl` go; `None` writes nothing.
+    /// Where `best.safetensors`, `last.safetensors` and `history.jsonl` go; `None` writes nothing. The weights are written
+    /// after every validation, or, where [`save_every`](Self::save_every) makes checkpoints that hold them, at the end.
     pub folder: Option<PathBuf>,
     /// How often everything that the next step depends on is saved under `folder`. With `None` only a run that an
     /// observer stops is.

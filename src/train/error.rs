@@ -1,4 +1,4 @@
-use super::RunError;
+use super::{ObserverError, RunError};
 use crate::optim::ScheduleError;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -133,4 +133,15 @@ pub enum TrainError {
         /// The cause.
         source: std::io::Error,
     },
+    /// An observer that must succeed failed.
+    #[error("observer `{name}` failed: {source}; mend that, or let the run go on without it (`must_succeed`)")]
+    Observer {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: ObserverError,
+    },
+    /// An observer asked for a checkpoint of a run that has nowhere to put it.
+    #[error("an observer asked to save, but the run has no folder; set `Fit::folder`")]
+    NowhereToSave,
 }

@@ -1,4 +1,5 @@
-use super::{Evaluation, Forecast, Report, RunError};
+use super::{Evaluation, Fit, Forecast, ObserverError, Report, RunError};
+use crate::error::Error;
 use crate::params::TrainPlan;
 use std::fmt::Debug;
 use std::path::Path;
@@ -15,6 +16,8 @@ pub enum Event<'a> {
         epochs: usize,
         /// Training examples.
         examples: usize,
+        /// How it trains.
+        config: &'a Fit,
     },
     /// What the run will take, where the configuration asks for it; before [`Event::Start`].
     Forecast(&'a Forecast),
@@ -26,10 +29,12 @@ pub enum Event<'a> {
         /// This one.
         here: &'a str,
     },
-    /// The run goes on from a checkpoint.
+    /// The run goes on from a checkpoint; comes before [`Event::Start`].
     Resumed {
         /// Optimizer steps done before.
         step: usize,
+        /// What the run did before, as in the checkpoint.
+        report: &'a Report,
     },
     /// A damaged checkpoint is passed over for the one before it.
     Skipped {
@@ -59,15 +64,27 @@ pub enum Event<'a> {
         /// The file, or the checkpoint's folder.
         path: &'a Path,
     },
+    /// An observer failed; it hears of nothing more, and the run goes on.
+    ObserverFailed {
+        /// Its name.
+        name: &'a str,
+        /// Why.
+        error: &'a ObserverError,
+    },
     /// The run has ended without error.
     End {
         /// What it did.
         report: &'a Report,
     },
+    /// The run ends with an error.
+    Failed {
+        /// What `fit` is about to return.
+        error: &'a Error,
+    },
 }
 
 /// An optimizer step.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepInfo {
     /// Steps done, this one included.
     pub step: usize,
@@ -79,24 +96,34 @@ pub struct StepInfo {
     pub loss: f64,
     /// The factor of the schedule, 0 to 1, on every learning rate.
     pub schedule: f64,
+    /// The highest learning rate of the step, the schedule's factor included.
+    pub lr: f64,
+    /// The lowest one; below `lr` where layers or groups have their own.
+    pub lowest_lr: f64,
     /// L2 norm of all gradients before clipping.
     pub grad_norm: f64,
     /// Examples of the step.
     pub examples: usize,
+    /// Their tokens, as the objective counts an example's length.
+    pub tokens: usize,
+    /// Positions that padding adds where each micro-batch is padded to its longest example.
+    pub padding: usize,
+    /// Where the time went.
+    pub seconds: StepSeconds,
 }
 
-/// What an observer wants.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Control {
-    /// Go on.
-    #[default]
-    Continue,
-    /// End the run after this step; not an error.
-    Stop,
-}
-
-/// Sees every event of a run.
-pub trait Observer {
-    /// Called on the training thread; what it does delays the run.
-    fn on(&mut self, event: &Event<'_>) -> Control;
+/// Wall time of an optimizer step in seconds. On a device that computes later than it is asked to, a phase includes what
+/// it waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StepSeconds {
+    /// The whole step.
+    pub total: f64,
+    /// Making the batches.
+    pub data: f64,
+    /// From batches to losses.
+    pub forward: f64,
+    /// From losses to summed gradients.
+    pub backward: f64,
+    /// Clipping and updating.
+    pub optimizer: f64,
 }

@@ -1,13 +1,13 @@
 use super::cache::Cache;
 use super::config::Extent;
 use super::evaluate::{evaluate_from, plain_device};
-use super::forecast::forecast;
+use super::forecast::{Forecast, forecast};
 use super::identity::Identity;
 use super::lock::Lock;
 use super::process::PeakMemory;
 use super::saved::{self, Restored, Snapshot};
 use super::{
-    Control, Evaluation, Event, Fit, History, Keep, Observer, Report, RunError, SaveEvery, StopReason, TrainError,
+    Evaluation, Event, Fit, History, Keep, Observer, Observers, Report, RunError, SaveEvery, StopReason, TrainError,
 };
 use crate::backbone::Backbone;
 use crate::checkpoint::save_weights;
@@ -88,7 +88,7 @@ where
         objective,
         data,
         config,
-        observers,
+        observers: Observers::new(observers),
         history: None,
         inventory,
         plan,
@@ -109,15 +109,9 @@ where
         memory: PeakMemory::start(),
         _lock: lock,
     };
-    run.go_on()?;
-    if let Some(forecast) = &foretold {
-        run.report.forecast_bytes = forecast.memory.peak;
-        run.tell(&Event::Forecast(forecast))?;
-    }
-    run.tell(&Event::Start { steps, epochs, examples: run.data.train.len() })?;
-    let done = run.train(policy, &lengths, epochs);
-    run.keep_on_error(done)?;
-    run.finish()
+    let begun = run.go_on().and_then(|()| run.foretell(foretold.as_ref()));
+    let done = begun.and_then(|()| run.train(policy, &lengths, epochs)).and_then(|()| run.finish());
+    run.tell_failure(done)
 }
 
 pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
@@ -125,7 +119,7 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     pub(super) objective: &'a O,
     pub(super) data: Data<'a, O::Example>,
     pub(super) config: &'a Fit,
-    pub(super) observers: &'a mut [&'o mut dyn Observer],
+    observers: Observers<'a, 'o>,
     history: Option<History>,
     pub(super) inventory: Inventory,
     pub(super) plan: TrainPlan,
@@ -169,12 +163,13 @@ where
             self.history = Some(History::create(folder)?);
             return Ok(());
         }
-        let observers = &mut *self.observers;
+        let mut told = Ok(());
         let restored = saved::restore(folder, self.model, self.optimizer.clone(), &self.identity, |error| {
-            for observer in observers.iter_mut() {
-                observer.on(&Event::Skipped { error });
+            if told.is_ok() {
+                told = self.observers.tell(&Event::Skipped { error });
             }
         })?;
+        told?;
         let Some(Restored { model, best, optimizer, state }) = restored else {
             self.history = Some(History::create(folder)?);
             return Ok(());
@@ -187,22 +182,28 @@ where
         (self.best, self.optimizer, self.trained, self.report) = (best, optimizer, state.trained, state.report);
         self.seconds_before = self.report.seconds;
         self.stop_without_improvement();
-        // The run that was interrupted may have seen a better one after its checkpoint; it will come again.
-        let path = folder.join("best.safetensors");
-        match &self.best {
-            Some((_, best)) => save_weights(best, &path)?,
-            None if path.exists() => {
-                std::fs::remove_file(&path).map_err(|source| TrainError::from(RunError::Io { path, source }))?
-            }
-            None => {}
-        }
+        self.observers.restore(state.observers)?;
         if let Some(there) = version {
             self.tell(&Event::OtherVersion { there: &there, here: env!("CARGO_PKG_VERSION") })?;
         }
-        self.tell(&Event::Resumed { step: self.report.steps })
+        let report = self.report.clone();
+        self.tell(&Event::Resumed { step: report.steps, report: &report })
+    }
+
+    fn foretell(&mut self, forecast: Option<&Forecast>) -> Result<(), Error> {
+        let Some(forecast) = forecast else { return Ok(()) };
+        self.report.forecast_bytes = forecast.memory.peak;
+        self.tell(&Event::Forecast(forecast))
     }
 
     fn train(&mut self, policy: &dyn FreezePolicy, lengths: &[usize], epochs: usize) -> Result<(), Error> {
+        let (steps, examples, config) = (self.steps, lengths.len(), self.config);
+        self.tell(&Event::Start { steps, epochs, examples, config })?;
+        let done = self.all_steps(policy, lengths, epochs);
+        self.keep_on_error(done)
+    }
+
+    fn all_steps(&mut self, policy: &dyn FreezePolicy, lengths: &[usize], epochs: usize) -> Result<(), Error> {
         let Fit { batch_size, accumulation, seed, bucket, eval_every, .. } = *self.config;
         let order = BatchOrder { batch_size, seed, shuffle: true, bucket };
         let mut epoch = self.report.steps / self.steps_an_epoch;
@@ -225,9 +226,10 @@ where
             epoch += 1;
         }
         match self.report.evaluations.last() {
-            Some(last) if last.step == self.report.steps => Ok(()),
-            _ => self.validate(epoch.saturating_sub(1)),
+            Some(last) if last.step == self.report.steps => {}
+            _ => self.validate(epoch.saturating_sub(1))?,
         }
+        if self.observers.save { self.checkpoint(true) } else { Ok(()) }
     }
 
     /// Decides what trains in this epoch and, where that changed, applies it.
@@ -256,8 +258,12 @@ where
     /// Saves everything that the next step depends on, where it is time to; always when the run `ends`.
     fn checkpoint(&mut self, ends: bool) -> Result<(), Error> {
         let Fit { save_every, keep_checkpoints, .. } = *self.config;
-        let Some(folder) = self.config.folder.as_deref() else { return Ok(()) };
+        let asked = std::mem::take(&mut self.observers.save);
+        let Some(folder) = self.config.folder.as_deref() else {
+            return if asked { Err(TrainError::NowhereToSave.into()) } else { Ok(()) };
+        };
         let due = match save_every {
+            _ if asked => true,
             None => self.stop == Some(StopReason::Observer),
             Some(SaveEvery::Steps(steps)) => ends || self.report.steps.is_multiple_of(steps),
             Some(SaveEvery::Minutes(minutes)) => ends || self.saved_at.elapsed().as_secs_f64() >= 60.0 * minutes,
@@ -272,6 +278,7 @@ where
             optimizer: &self.optimizer,
             identity: &self.identity,
             trained: &self.trained,
+            observers: self.observers.states(),
             report: &self.report,
         };
         let base = match &self.base {
@@ -303,9 +310,14 @@ where
         if self.best.as_ref().is_none_or(|(best, _)| merit > *best) {
             self.best = Some((merit, self.model.clone()));
             self.report.best = Some(evaluation);
-            self.save("best.safetensors")?;
+            if self.config.save_every.is_none() {
+                self.save("best.safetensors")?;
+            }
         }
-        self.save("last.safetensors")?;
+        // With checkpoints, which hold both, the run writes them at its end.
+        if self.config.save_every.is_none() {
+            self.save("last.safetensors")?;
+        }
         self.stop_without_improvement();
         Ok(())
     }
@@ -318,8 +330,13 @@ where
         }
     }
 
-    fn finish(mut self) -> Result<Report, Error> {
+    fn finish(&mut self) -> Result<Report, Error> {
         self.save("last.safetensors")?;
+        // What a validation did not write, or one of an interrupted run wrote that will have come again.
+        let Fit { folder, save_every, resume, .. } = self.config;
+        if let (Some(folder), Some((_, best)), true) = (folder, &self.best, save_every.is_some() || *resume) {
+            save_weights(best, &folder.join("best.safetensors"))?;
+        }
         if let (Keep::Best, Some((_, best))) = (self.config.keep, self.best.take()) {
             *self.model = best;
         }
@@ -345,12 +362,20 @@ where
         if let Some(history) = &mut self.history {
             history.write(event)?;
         }
-        for observer in self.observers.iter_mut() {
-            if observer.on(event) == Control::Stop {
-                self.stop = self.stop.or(Some(StopReason::Observer));
-            }
+        let told = self.observers.tell(event);
+        self.report.observer_failures.append(&mut self.observers.failures);
+        if std::mem::take(&mut self.observers.stop) {
+            self.stop = self.stop.or(Some(StopReason::Observer));
         }
-        Ok(())
+        Ok(told?)
+    }
+
+    /// Lets observers know that the run ends with an error, which says more than one of theirs would.
+    fn tell_failure(&mut self, result: Result<Report, Error>) -> Result<Report, Error> {
+        if let Err(error) = &result {
+            self.observers.tell(&Event::Failed { error }).ok();
+        }
+        result
     }
 
     /// Saves the last good weights before an error goes up, which says more than one of saving them would.

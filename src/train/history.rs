@@ -50,7 +50,8 @@ impl History {
         let line = match event {
             Event::Step(info) => json!({
                 "event": "step", "step": info.step, "epoch": info.epoch, "loss": info.loss,
-                "schedule": info.schedule, "grad_norm": info.grad_norm, "examples": info.examples,
+                "schedule": info.schedule, "lr": info.lr, "grad_norm": info.grad_norm, "examples": info.examples,
+                "tokens": info.tokens, "padding": info.padding,
             }),
             Event::Evaluated(evaluation) => json!({
                 "event": "evaluation", "step": evaluation.step, "epoch": evaluation.epoch,

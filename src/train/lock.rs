@@ -8,9 +8,17 @@ pub(super) struct Lock {
     _file: File,
 }
 
+/// Every folder that a run has written into has it.
+const FILE: &str = "run.lock";
+
+/// Whether a run has written into the folder.
+pub(crate) fn is_run(folder: &Path) -> bool {
+    folder.join(FILE).is_file()
+}
+
 impl Lock {
     pub(super) fn take(folder: &Path) -> Result<Self, RunError> {
-        let path = folder.join("run.lock");
+        let path = folder.join(FILE);
         let io = |source| RunError::Io { path: path.clone(), source };
         std::fs::create_dir_all(folder).map_err(io)?;
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io)?;

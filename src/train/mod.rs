@@ -12,6 +12,8 @@ mod history;
 mod identity;
 mod lock;
 mod lr_finder;
+mod observer;
+mod observers;
 mod process;
 mod progress;
 mod report;
@@ -26,7 +28,7 @@ pub use config::{Fit, Keep, Monitor, SaveEvery};
 pub use error::TrainError;
 pub use evaluate::evaluate;
 pub(crate) use evaluate::plain_device;
-pub use event::{Control, Event, Observer, StepInfo};
+pub use event::{Event, StepInfo, StepSeconds};
 pub use fit::{Data, fit};
 use forecast::bytes;
 pub use forecast::{
@@ -34,7 +36,10 @@ pub use forecast::{
     TimeForecast, copies_between, forecast,
 };
 use history::History;
+pub(crate) use lock::is_run;
 pub use lr_finder::{LrCurve, LrFinder, LrPoint, LrStop};
+pub use observer::{Control, Observer, ObserverError};
+use observers::Observers;
 pub use progress::ProgressLine;
 pub use report::{Evaluation, Report, StopReason};
 pub use run_error::RunError;

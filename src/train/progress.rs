@@ -1,4 +1,4 @@
-use super::{Control, Event, Observer, bytes};
+use super::{Control, Event, Observer, ObserverError, bytes};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 
@@ -55,7 +55,7 @@ impl ProgressLine {
 }
 
 impl Observer for ProgressLine {
-    fn on(&mut self, event: &Event<'_>) -> Control {
+    fn on(&mut self, event: &Event<'_>) -> Result<Control, ObserverError> {
         match event {
             Event::Forecast(forecast) => self.line(forecast.to_string()),
             Event::OtherVersion { there, here } => {
@@ -93,6 +93,6 @@ impl Observer for ProgressLine {
             }
             _ => {}
         }
-        Control::Continue
+        Ok(Control::Continue)
     }
 }

@@ -15,6 +15,13 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
+    /// Every figure by its name, in the order of [`Summary`]; `None` where the head does not give it.
+    pub fn figures(&self) -> Vec<(String, Option<f64>)> {
+        let summary = serde_json::to_value(self.summary).unwrap_or_default();
+        let figures = summary.as_object().into_iter().flatten();
+        figures.map(|(name, value)| (name.clone(), value.as_f64())).collect()
+    }
+
     /// The monitored figure, turned so that more is better; `None` where the head does not give it.
     pub(super) fn merit(&self, monitor: Monitor) -> Option<f64> {
         match monitor {
@@ -47,6 +54,14 @@ pub struct Report {
     pub losses: Vec<f64>,
     /// Gradient norm of every step, before clipping.
     pub grad_norms: Vec<f64>,
+    /// Highest learning rate of every step.
+    pub learning_rates: Vec<f64>,
+    /// Examples read by all steps together.
+    pub examples: usize,
+    /// Their tokens, as the objective counts an example's length.
+    pub tokens: usize,
+    /// Positions that padding added to them.
+    pub padding: usize,
     /// Every validation.
     pub evaluations: Vec<Evaluation>,
     /// The best of them.
@@ -63,6 +78,8 @@ pub struct Report {
     pub cached_rows: usize,
     /// Memory of what was kept, in bytes.
     pub cached_bytes: usize,
+    /// Observers that failed on the way, each with why.
+    pub observer_failures: Vec<String>,
     /// Wall time in seconds.
     pub seconds: f64,
     /// The most memory that the process held during the run, in bytes, as the system counts it: Linux's `VmHWM`, which the run
@@ -72,4 +89,21 @@ pub struct Report {
     /// What was foretold of it, where [`Fit::forecast`](super::Fit::forecast) asked.
     #[serde(default)]
     pub forecast_bytes: Option<usize>,
+}
+
+impl Report {
+    /// Training examples for each second of the whole run, validations and checkpoints included.
+    pub fn examples_per_second(&self) -> f64 {
+        self.examples as f64 / self.seconds.max(f64::MIN_POSITIVE)
+    }
+
+    /// Training tokens for each second of the whole run, padding not counted.
+    pub fn tokens_per_second(&self) -> f64 {
+        self.tokens as f64 / self.seconds.max(f64::MIN_POSITIVE)
+    }
+
+    /// The share of positions that were padding, 0 to 1.
+    pub fn padding_share(&self) -> f64 {
+        self.padding as f64 / (self.tokens + self.padding).max(1) as f64
+    }
 }

@@ -27,6 +27,8 @@ pub(super) struct State {
     pub(super) best_merit: Option<f64>,
     /// Updates that each parameter's moments have seen.
     moment_steps: BTreeMap<String, i32>,
+    /// What observers have gathered, by their names.
+    pub(super) observers: BTreeMap<String, serde_json::Value>,
     pub(super) report: Report,
 }
 
@@ -45,6 +47,7 @@ pub(super) struct Snapshot<'a, M> {
     pub(super) optimizer: &'a Optimizer,
     pub(super) identity: &'a Identity,
     pub(super) trained: &'a BTreeSet<String>,
+    pub(super) observers: BTreeMap<String, serde_json::Value>,
     pub(super) report: &'a Report,
 }
 
@@ -73,6 +76,7 @@ pub(super) fn save<M: Module>(
         trained: snapshot.trained.clone(),
         best_merit: snapshot.best.map(|(merit, _)| *merit),
         moment_steps: moments.iter().map(|moments| (moments.path.clone(), moments.steps)).collect(),
+        observers: snapshot.observers.clone(),
         report: snapshot.report.clone(),
     };
     write_folder::<Error>(&dir, |dir| {
@@ -179,9 +183,7 @@ pub(super) fn save_base<M: Module>(folder: &Path, model: &M, trained: &BTreeSet<
     let mut hasher = blake3::Hasher::new();
     for (path, shape, values) in &tensors {
         hasher.update(format!("{path} {shape:?} ").as_bytes());
-        for value in values {
-            hasher.update(&value.to_le_bytes());
-        }
+        hasher.update(bytemuck::cast_slice(values));
     }
     let name = format!("{BASE}{}.safetensors", &hasher.finalize().to_hex()[..16]);
     let path = folder.join(&name);

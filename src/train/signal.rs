@@ -1,4 +1,4 @@
-use super::{Control, Event, Observer};
+use super::{Control, Event, Observer, ObserverError};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,14 +32,14 @@ impl StopOnSignal {
 }
 
 impl Observer for StopOnSignal {
-    fn on(&mut self, event: &Event<'_>) -> Control {
-        match event {
+    fn on(&mut self, event: &Event<'_>) -> Result<Control, ObserverError> {
+        Ok(match event {
             Event::End { report } if self.is_asked() => {
                 eprintln!("stopped by a signal after step {}", report.steps);
                 Control::Continue
             }
             _ if self.is_asked() => Control::Stop,
             _ => Control::Continue,
-        }
+        })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::cache::{Cache, run_plain};
 use super::fit::Run;
-use super::{Event, StepInfo, TrainError};
+use super::{Event, StepInfo, StepSeconds, TrainError};
 use crate::backbone::Backbone;
 use crate::error::Error;
 use crate::head::{Loss, TaskHead};
@@ -17,6 +17,7 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Device;
 use std::collections::HashMap;
+use std::time::Instant;
 
 /// Where a step is in the run, and what its randomness is keyed by.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,7 @@ pub(super) struct Gradients {
     pub(super) summed: GradientsParams,
     pub(super) loss_sum: f64,
     pub(super) weight: f64,
+    pub(super) seconds: StepSeconds,
 }
 
 impl<B, H, O> Forward<'_, B, H, O>
@@ -55,32 +57,38 @@ where
     /// Sums the gradients of all micro-batches; nothing is divided yet.
     pub(super) fn gradients(&self, micro_batches: &[Vec<usize>], place: Place) -> Result<Gradients, Error> {
         let mut accumulator = GradientsAccumulator::new();
-        let (mut loss_sum, mut weight) = (0.0, 0.0);
+        let (mut loss_sum, mut weight, mut seconds) = (0.0, 0.0, StepSeconds::default());
         for (micro, indices) in micro_batches.iter().enumerate() {
             let key = [place.seed, place.epoch as u64, place.step as u64, micro as u64];
             let scope = RandomScope::new(mix(&key));
-            let loss = self.loss(indices, place)?;
+            let (start, data_before) = (Instant::now(), seconds.data);
+            let loss = self.loss(indices, place, &mut seconds)?;
             drop(scope);
             if loss.weight <= 0.0 {
                 continue;
             }
             let sum = loss.sum.clone().into_scalar::<f32>() as f64;
+            seconds.forward += start.elapsed().as_secs_f64() - (seconds.data - data_before);
             if !sum.is_finite() {
                 return Err(loss_not_finite(sum / loss.weight, indices, place).into());
             }
             loss_sum += sum;
             weight += loss.weight;
+            let start = Instant::now();
             let gradients = GradientsParams::from_grads(loss.sum.backward(), self.training);
             accumulator.accumulate(self.training, gradients);
+            seconds.backward += start.elapsed().as_secs_f64();
         }
         if weight <= 0.0 {
             return Err(TrainError::NoWeight { step: place.step + 1, examples: micro_batches.concat() }.into());
         }
-        Ok(Gradients { summed: accumulator.grads(), loss_sum, weight })
+        Ok(Gradients { summed: accumulator.grads(), loss_sum, weight, seconds })
     }
 
-    fn loss(&self, indices: &[usize], place: Place) -> Result<Loss, Error> {
+    fn loss(&self, indices: &[usize], place: Place, seconds: &mut StepSeconds) -> Result<Loss, Error> {
+        let start = Instant::now();
         let batch = self.batch(indices, place)?;
+        seconds.data += start.elapsed().as_secs_f64();
         let state = self.state(batch.input, indices)?;
         Ok(self.loss_of(state, batch.targets))
     }
@@ -133,6 +141,7 @@ where
 {
     /// One optimizer step. `self.model` changes only when everything about it is finite.
     pub(super) fn step(&mut self, micro_batches: &[Vec<usize>], epoch: usize) -> Result<(), Error> {
+        let start = Instant::now();
         let place = Place { seed: self.config.seed, epoch, step: self.report.steps };
         let training = self.model.clone().train();
         let forward = Forward {
@@ -144,7 +153,8 @@ where
             examples: self.data.train,
             device: &self.device,
         };
-        let Gradients { summed, loss_sum, weight } = forward.gradients(micro_batches, place)?;
+        let Gradients { summed, loss_sum, weight, mut seconds } = forward.gradients(micro_batches, place)?;
+        let update_start = Instant::now();
         let norms = GradientNorms::of(&training, &summed);
         let missing = missing_gradients(&self.plan, &self.inventory, &training, &summed);
         check_gradients(&norms, missing, micro_batches, place)?;
@@ -157,19 +167,43 @@ where
         check_weights(&stepped, &updates, micro_batches, place)?;
         *self.model = Model { backbone: stepped.backbone.after_step(), head: stepped.head };
 
-        self.report.steps += 1;
-        self.report.losses.push(loss_sum / weight);
-        self.report.grad_norms.push(grad_norm);
+        seconds.optimizer = update_start.elapsed().as_secs_f64();
+        seconds.total = start.elapsed().as_secs_f64();
+
+        let loss = loss_sum / weight;
         let info = StepInfo {
-            step: self.report.steps,
-            steps: self.steps,
             epoch: epoch + 1,
-            loss: loss_sum / weight,
+            loss,
             schedule,
             grad_norm,
-            examples: micro_batches.iter().map(Vec::len).sum(),
+            seconds,
+            ..self.step_info(micro_batches, &updates)
         };
+        self.report.steps += 1;
+        self.report.losses.push(loss);
+        self.report.grad_norms.push(grad_norm);
+        self.report.learning_rates.push(info.lr);
+        self.report.examples += info.examples;
+        self.report.tokens += info.tokens;
+        self.report.padding += info.padding;
         self.tell(&Event::Step(&info))
+    }
+
+    /// What is known of a step from its examples and rates alone.
+    fn step_info(&self, micro_batches: &[Vec<usize>], updates: &HashMap<u64, Update>) -> StepInfo {
+        let length = |index: &usize| self.objective.length(&self.data.train[*index]);
+        let positions = |rows: &Vec<usize>| rows.len() * rows.iter().map(length).max().unwrap_or(0);
+        let tokens = micro_batches.iter().flatten().map(length).sum();
+        StepInfo {
+            step: self.report.steps + 1,
+            steps: self.steps,
+            lr: updates.values().map(|update| update.lr).fold(0.0, f64::max),
+            lowest_lr: updates.values().map(|update| update.lr).reduce(f64::min).unwrap_or(0.0),
+            examples: micro_batches.iter().map(Vec::len).sum(),
+            tokens,
+            padding: micro_batches.iter().map(positions).sum::<usize>() - tokens,
+            ..StepInfo::default()
+        }
     }
 
     fn updates(&self, schedule: f64) -> HashMap<u64, Update> {

@@ -7,6 +7,7 @@ use rekindle::backbone::{Bert, Pooling};
 use rekindle::checkpoint::{Checkpoint, CheckpointError, load_classifier, save_classifier};
 use rekindle::head::{Classifier, MaskedLm};
 use rekindle::params::Freeze;
+use rekindle::train::{Data, Fit, SaveEvery, fit};
 use serde_json::{Value, json};
 
 use super::files::{Named, other, read, saved_classifier, saved_masked_lm, write};
@@ -207,4 +208,33 @@ fn a_classifier_whose_labels_do_not_fit_is_an_error() {
         let error = load(folder.path()).unwrap_err().to_string();
         assert!(error.contains("rekindle.json"), "{error}");
     }
+}
+
+#[test]
+fn saving_a_model_keeps_the_run_that_made_it_and_nothing_else() {
+    let (folder, rows, mut model) = (temporary(), rows(16), classifier(1, 0.0));
+    let run = folder.path().join("run");
+    let fit_config = Fit { folder: Some(run.clone()), save_every: Some(SaveEvery::Steps(1)), ..fit_config(2, 1e-3) };
+    let data = || Data { train: &rows[..], validation: &[] };
+    fit(&mut model, &task(), data(), &Freeze::Nothing, &fit_config, &mut []).unwrap();
+    let save = |model| save_classifier(folder.path(), model, &config(1, 0.0), &task(), &Freeze::Nothing);
+    for _ in 0..2 {
+        save(&model).unwrap();
+        std::fs::write(folder.path().join("old.txt"), "old").unwrap();
+    }
+    save(&model).unwrap();
+    assert!(!folder.path().join("old.txt").exists());
+    // The run goes on: it was at its end.
+    let again = Fit { resume: true, ..fit_config.clone() };
+    let report = fit(&mut classifier(1, 0.0), &task(), data(), &Freeze::Nothing, &again, &mut []).unwrap();
+    assert_eq!(report.steps, 2);
+    assert!(run.join("checkpoints/step-00000002/state.json").is_file());
+
+    // A folder of that name in which no run was kept is part of what is replaced.
+    let folder = temporary();
+    let save = |model| save_classifier(folder.path(), model, &config(1, 0.0), &task(), &Freeze::Nothing);
+    save(&model).unwrap();
+    std::fs::create_dir(folder.path().join("run")).unwrap();
+    save(&model).unwrap();
+    assert!(!folder.path().join("run").exists());
 }

@@ -13,7 +13,7 @@ mod freezing;
 mod input_faults;
 mod kill;
 mod masking;
-mod memory;
+mod observers;
 mod plain;
 mod policies;
 mod pretraining;

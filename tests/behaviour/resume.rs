@@ -7,7 +7,7 @@ use rekindle::backbone::Bert;
 use rekindle::head::Classifier;
 use rekindle::params::{Freeze, FreezePolicy};
 use rekindle::train::{
-    Control, Data, Event, Fit, Keep, Observer, Report, RunError, SaveEvery, StopReason, TrainError, fit,
+    Control, Data, Event, Fit, Keep, Observer, ObserverError, Report, RunError, SaveEvery, StopReason, TrainError, fit,
 };
 
 use super::support::*;
@@ -20,15 +20,15 @@ struct Watch {
 }
 
 impl Observer for Watch {
-    fn on(&mut self, event: &Event<'_>) -> Control {
+    fn on(&mut self, event: &Event<'_>) -> Result<Control, ObserverError> {
         match event {
-            Event::Resumed { step } => self.seen.push(format!("resumed {step}")),
             Event::OtherVersion { there, here } => self.seen.push(format!("saved by {there}, not {here}")),
+            Event::Resumed { step, .. } => self.seen.push(format!("resumed {step}")),
             Event::Skipped { error } => self.seen.push(error.to_string()),
-            Event::Step(info) if Some(info.step) == self.stop_after => return Control::Stop,
+            Event::Step(info) if Some(info.step) == self.stop_after => return Ok(Control::Stop),
             _ => {}
         }
-        Control::Continue
+        Ok(Control::Continue)
     }
 }
 
@@ -241,12 +241,12 @@ fn another_version_goes_on_and_is_told() {
 fn one_folder_has_one_writer() {
     struct Second(PathBuf, Option<RunError>);
     impl Observer for Second {
-        fn on(&mut self, event: &Event<'_>) -> Control {
+        fn on(&mut self, event: &Event<'_>) -> Result<Control, ObserverError> {
             if let Event::Step(_) = event {
                 let again = Fit { resume: true, ..config(&self.0) };
                 self.1 = Some(run_error(run(&mut fresh(), &Freeze::Nothing, &again, &mut Watch::default())));
             }
-            Control::Continue
+            Ok(Control::Continue)
         }
     }
     let folder = temporary();

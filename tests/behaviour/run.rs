@@ -3,7 +3,9 @@
 use rekindle::backbone::Bert;
 use rekindle::head::Classifier;
 use rekindle::params::Freeze;
-use rekindle::train::{Control, Data, Event, Fit, Keep, Monitor, Observer, Report, StopReason, evaluate, fit};
+use rekindle::train::{
+    Control, Data, Event, Fit, Keep, Monitor, Observer, ObserverError, Report, StopReason, evaluate, fit,
+};
 use rekindle::{Error, Model};
 
 use super::support::*;
@@ -16,9 +18,9 @@ struct Notes {
 }
 
 impl Observer for Notes {
-    fn on(&mut self, event: &Event<'_>) -> Control {
+    fn on(&mut self, event: &Event<'_>) -> Result<Control, ObserverError> {
         let note = match event {
-            Event::Start { steps, epochs, examples } => format!("start {steps} {epochs} {examples}"),
+            Event::Start { steps, epochs, examples, .. } => format!("start {steps} {epochs} {examples}"),
             Event::Plan { epoch, .. } => format!("plan {epoch}"),
             Event::Caching { done, all } => format!("caching {done}/{all}"),
             Event::Step(info) => format!("step {}/{} epoch {}", info.step, info.steps, info.epoch),
@@ -29,7 +31,7 @@ impl Observer for Notes {
         };
         let stop = self.stop_at.is_some_and(|at| note.starts_with(at));
         self.seen.push(note);
-        if stop { Control::Stop } else { Control::Continue }
+        Ok(if stop { Control::Stop } else { Control::Continue })
     }
 }
 

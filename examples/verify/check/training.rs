@@ -14,7 +14,7 @@ use rekindle::data::DataError;
 use rekindle::head::{Classifier, MaskedLm, Pretraining};
 use rekindle::objective::{Batch, Draws, Objective};
 use rekindle::params::{FreezeError, FreezePolicy, GroupRule, Inventory, Progress, Rates, TrainPlan};
-use rekindle::train::{Control, Data, Event, Fit, Keep, Observer, Report, fit};
+use rekindle::train::{Control, Data, Event, Fit, Keep, Observer, ObserverError, Report, fit};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
@@ -303,10 +303,10 @@ impl<H: Task> Objective for Fixed<'_, H> {
 struct Factors(Vec<f64>);
 
 impl Observer for Factors {
-    fn on(&mut self, event: &Event<'_>) -> Control {
+    fn on(&mut self, event: &Event<'_>) -> std::result::Result<Control, ObserverError> {
         if let Event::Step(info) = event {
             self.0.push(info.schedule);
         }
-        Control::Continue
+        Ok(Control::Continue)
     }
 }

@@ -85,11 +85,14 @@ fn data(f: &mut Formatter<'_>, data: &DataForecast) -> fmt::Result {
         line(f, "classes", format!("{}, from {rarest} to {most} examples", classes.counts.len()))?;
         let absent: Vec<String> = classes.absent().into_iter().map(|class| classes.name(class)).collect();
         if !absent.is_empty() {
-            warn(f, format!("no training example of {}: {}", count(absent.len(), "class", "classes"), few(&absent)))?;
+            warn(
+                f,
+                format!("classes without a training example: {}", few(&absent[..absent.len().min(5)], absent.len())),
+            )?;
         }
     }
-    copies(f, data.duplicates.as_ref(), "training", "are copies of training examples before them")?;
-    copies(f, data.leaks.as_ref(), "validation", "are in the training set too, so their figures flatter")
+    copies(f, data.duplicates.as_ref(), "repeated within the training set", "")?;
+    copies(f, data.leaks.as_ref(), "in validation and in training", "; figures on them flatter")
 }
 
 fn set(f: &mut Formatter<'_>, name: &str, set: &SetForecast) -> fmt::Result {
@@ -100,25 +103,20 @@ fn set(f: &mut Formatter<'_>, name: &str, set: &SetForecast) -> fmt::Result {
     };
     line(f, name, format!("{} examples of {} tokens{truncated}", thousands(set.examples), thousands(set.tokens)))?;
     if set.unanswered > 0 {
-        let examples = count(set.unanswered, "example has", "examples have");
-        warn(f, format!("{examples} no answer: {}", few(&set.first_unanswered)))?;
+        warn(f, format!("without an answer: {}", few(&set.first_unanswered, set.unanswered)))?;
     }
     Ok(())
 }
 
-fn copies(f: &mut Formatter<'_>, copies: Option<&Copies>, set: &str, what: &str) -> fmt::Result {
+/// `what: 3 (17 is 4, ..)`, where 17 is the index of the copy and 4 that of the training example.
+fn copies(f: &mut Formatter<'_>, copies: Option<&Copies>, what: &str, so: &str) -> fmt::Result {
     let Some(copies) = copies.filter(|copies| copies.count > 0) else { return Ok(()) };
-    let pairs = |pairs: &[(usize, usize)]| few(&pairs.iter().map(|(a, b)| format!("{b} of {a}")).collect::<Vec<_>>());
-    warn(f, format!("{} {set} examples {what}: {}", thousands(copies.count), pairs(&copies.first)))?;
+    let pairs = |pairs: &[(usize, usize)], all| {
+        few(&pairs.iter().map(|(first, copy)| format!("{copy} is {first}")).collect::<Vec<_>>(), all)
+    };
+    warn(f, format!("{what}: {}{so}", pairs(&copies.first, copies.count)))?;
     if copies.conflicting > 0 {
-        warn(
-            f,
-            format!(
-                "{} of these have another answer: {}",
-                thousands(copies.conflicting),
-                pairs(&copies.first_conflicting)
-            ),
-        )?;
+        warn(f, format!("of these with another answer: {}", pairs(&copies.first_conflicting, copies.conflicting)))?;
     }
     Ok(())
 }
@@ -131,13 +129,10 @@ fn warn(f: &mut Formatter<'_>, text: String) -> fmt::Result {
     line(f, "  !", text)
 }
 
-fn count(number: usize, one: &str, many: &str) -> String {
-    format!("{} {}", thousands(number), if number == 1 { one } else { many })
-}
-
-fn few<T: fmt::Display>(items: &[T]) -> String {
-    let shown: Vec<String> = items.iter().take(5).map(ToString::to_string).collect();
-    format!("{}{}", shown.join(", "), if items.len() > 5 { ", .." } else { "" })
+/// `17 (a, b, ..)`
+fn few<T: fmt::Display>(first: &[T], all: usize) -> String {
+    let named: Vec<String> = first.iter().map(ToString::to_string).collect();
+    format!("{} ({}{})", thousands(all), named.join(", "), if all > first.len() { ", .." } else { "" })
 }
 
 /// `412 MB`; a kB is 1000 bytes.
@@ -167,6 +162,7 @@ fn scaled(mut number: f64, units: &[&str]) -> String {
 
 fn seconds(seconds: f64) -> String {
     match seconds {
+        s if s < 0.01 => format!("{:.2} ms", 1000.0 * s),
         s if s < 1.0 => format!("{:.0} ms", 1000.0 * s),
         s if s < 100.0 => format!("{s:.1} s"),
         s if s < 6000.0 => format!("{:.0} min", s / 60.0),
@@ -185,12 +181,15 @@ mod tests {
             ["0 B", "999 B", "1.00 kB", "12.3 kB", "1.00 MB", "412 MB"]
         );
         assert_eq!(flops(3.2e12), "3.20 TFLOP");
-        assert_eq!([0.0123, 12.0, 300.0, 7200.0].map(seconds), ["12 ms", "12.0 s", "5 min", "2.0 h"]);
+        assert_eq!(
+            [0.0012, 0.0123, 12.0, 300.0, 7200.0].map(seconds),
+            ["1.20 ms", "12 ms", "12.0 s", "5 min", "2.0 h"]
+        );
     }
 
     #[test]
     fn only_a_few_are_named() {
-        assert_eq!(few(&[1, 2]), "1, 2");
-        assert_eq!(few(&[1, 2, 3, 4, 5, 6]), "1, 2, 3, 4, 5, ..");
+        assert_eq!(few(&[1, 2], 2), "2 (1, 2)");
+        assert_eq!(few(&[1, 2], 1600), "1,600 (1, 2, ..)");
     }
 }

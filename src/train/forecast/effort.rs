@@ -125,7 +125,8 @@ impl Measured {
         repeats: bool,
     ) -> Cached {
         let examples: usize = batches.train.iter().map(|(rows, _)| rows).sum();
-        let read_again = extent.steps * config.accumulation * config.batch_size > examples;
+        let rows = extent.steps.saturating_mul(config.accumulation).saturating_mul(config.batch_size);
+        let read_again = rows > examples;
         if plan.plain.first() != Some(&true) || !repeats || !read_again {
             return Cached::default();
         }
@@ -152,10 +153,15 @@ pub(super) fn time(
     let validation_pass = validation_cells * of(cached.validation, validation);
     let filled = |bytes: usize, cells: f64| if bytes > 0 { cells * prefix } else { 0.0 };
     let cache = filled(cached.train, train_cells) + filled(cached.validation, validation_cells);
-    let validations = config.eval_every.map_or(extent.epochs, |every| extent.steps.div_ceil(every));
+    let validations = validations(config, extent);
     let step = epoch / batches.steps as f64;
     let run = cache + extent.steps as f64 * step + validations as f64 * validation_pass;
     TimeForecast { step, epoch, validation: validation_pass, cache, run }
+}
+
+/// How often a run validates.
+pub(super) fn validations(config: &Fit, extent: &Extent) -> usize {
+    config.eval_every.map_or(extent.epochs, |every| extent.steps.div_ceil(every))
 }
 
 pub(super) fn operations<B, H, O>(

@@ -23,7 +23,7 @@ pub struct MemoryForecast {
     pub moments: usize,
     /// Updated weights, while the last good ones are kept.
     pub new_weights: usize,
-    /// What trains, as it was at the best validation.
+    /// What trains, as it was at the best validation, where there are several.
     pub best_weights: usize,
     /// What frozen stages made of each example.
     pub cache: usize,
@@ -53,7 +53,7 @@ impl Parts {
         config: &Fit,
         measured: &Measured,
         cached: Cached,
-        validates: bool,
+        keeps_best: bool,
     ) -> Self {
         let bytes = |values: usize| values * size_of::<f32>();
         let trainable = bytes(plan.trainable_values());
@@ -62,7 +62,8 @@ impl Parts {
         let saving = match (&config.folder, config.save_every) {
             (None, _) => 0,
             (Some(_), None) => weights,
-            (Some(_), Some(_)) => weights + moments,
+            // Moments, and beside them one file's weights; what is frozen is written alone, before the first checkpoint.
+            (Some(_), Some(_)) => weights.max(moments + trainable),
         };
         let memory = MemoryForecast {
             process: measured.process,
@@ -70,7 +71,7 @@ impl Parts {
             gradients: trainable,
             moments,
             new_weights: trainable,
-            best_weights: if validates { trainable } else { 0 },
+            best_weights: if keeps_best { trainable } else { 0 },
             cache: cached.bytes(),
             saving,
             ..MemoryForecast::default()

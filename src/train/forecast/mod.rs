@@ -123,7 +123,8 @@ where
     let lengths = |examples: &[O::Example]| examples.iter().map(|e| objective.length(e)).collect::<Vec<_>>();
     let batches = Batches::new(&lengths(data.train), &lengths(data.validation), config);
     let cached = measured.cached(&batches, &prepared.extent, config, plan, objective.repeats());
-    let parts = Parts::new(plan, inventory, config, &measured, cached, !data.validation.is_empty());
+    let keeps_best = !data.validation.is_empty() && effort::validations(config, &prepared.extent) > 1;
+    let parts = Parts::new(plan, inventory, config, &measured, cached, keeps_best);
     Ok(Shape { parts, measured, batches, cached })
 }
 
@@ -152,6 +153,9 @@ where
     Ok(Prepared { probe, widest_epoch, extent })
 }
 
+/// A policy is asked about so many epochs at most.
+const ASKED: usize = 1000;
+
 /// Of the plans of all epochs, the first of those that train most, and its epoch, counted from 1.
 fn widest_plan(
     inventory: &Inventory,
@@ -164,7 +168,7 @@ fn widest_plan(
         TrainPlan::new(inventory, policy, &config.rates, at)
     };
     let mut widest = (1, plan(0)?);
-    for epoch in 1..extent.epochs {
+    for epoch in 1..extent.epochs.min(ASKED) {
         let next = plan(epoch)?;
         if next.trainable_values() > widest.1.trainable_values() {
             widest = (epoch + 1, next);

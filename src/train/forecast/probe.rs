@@ -9,11 +9,11 @@ use crate::nn::RandomScope;
 use crate::objective::{Answer, Objective};
 use crate::random::mix;
 use crate::rows::RowsExt;
-use crate::train::TrainError;
 use crate::train::cache::run_plain;
 use crate::train::process::{peak, release, resident, restart_peak};
 use crate::train::step::{Gradients, Place, loss_not_finite};
 use crate::train::trial::Trial;
+use crate::train::{StepSeconds, TrainError};
 use burn::backend::DispatchDevice;
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -21,7 +21,7 @@ use burn::tensor::Device;
 use std::time::Instant;
 
 /// Padded tokens of a probe, at most: enough that what they keep stands out from the rest of the process.
-const CELLS: usize = 512;
+const CELLS: usize = 1024;
 /// Timed steps; the middle one counts. One more goes before them.
 const REPEATS: usize = 3;
 
@@ -99,7 +99,7 @@ where
         let most_in_validation = self.validation.iter().map(length).max().unwrap_or(0);
         // Half a micro-batch at most, since a whole one would be the step that is foretold.
         let more = (CELLS / most).max(2).min(self.trial.config.batch_size / 2).clamp(1, longest.len());
-        let few = (more / 2).max(1);
+        let few = 1;
         // What every later step finds done: lazy weights, thread pools, buffers of the matrix products.
         self.memory(&longest[..few])?;
         release();
@@ -255,7 +255,7 @@ where
         seconds.rest = start.elapsed().as_secs_f64() - seconds.prefix;
 
         let start = Instant::now();
-        let gradients = Gradients { summed, loss_sum, weight };
+        let gradients = Gradients { summed, loss_sum, weight, seconds: StepSeconds::default() };
         let place = self.place();
         self.trial.update(&training, gradients, &[indices.to_vec()], place, 0.0)?;
         seconds.update = start.elapsed().as_secs_f64();
