@@ -11,11 +11,13 @@ pages! {
     BeforeTheFirstStep: "how-to/before-the-first-step.md",
     FindALearningRate: "how-to/find-a-learning-rate.md",
     OwnFreezePolicy: "how-to/own-freeze-policy.md",
+    ChooseALoss: "how-to/choose-a-loss.md",
     OwnHead: "how-to/own-head.md",
     OwnObjective: "how-to/own-objective.md",
     OwnBackbone: "how-to/own-backbone.md",
     PortACheckpoint: "how-to/port-a-checkpoint.md",
     LoadAndSave: "how-to/load-and-save.md",
     GoOn: "how-to/go-on.md",
+    WatchARun: "how-to/watch-a-run.md",
     ChooseADevice: "how-to/choose-a-device.md",
 }

@@ -4,6 +4,8 @@ use crate::backbone::InputError;
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::device::DeviceError;
+use crate::loss::LossError;
+use crate::metric::MetricError;
 use crate::params::{FreezeError, InventoryError, SelectorError};
 use crate::plot::PlotError;
 use crate::train::TrainError;
@@ -22,6 +24,9 @@ pub enum Error {
     /// An input that a backbone cannot read.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// Choosing a loss.
+    #[error(transparent)]
+    Loss(#[from] LossError),
     /// Listing a model's parameters.
     #[error(transparent)]
     Inventory(#[from] InventoryError),
@@ -37,6 +42,9 @@ pub enum Error {
     /// Loading or saving.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// Measuring.
+    #[error(transparent)]
+    Metric(#[from] MetricError),
     /// Drawing a picture.
     #[error(transparent)]
     Plot(#[from] PlotError),

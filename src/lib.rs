@@ -60,11 +60,15 @@
 //! - `wgpu`: GPUs through Vulkan, Metal, DirectX and WebGPU.
 //! - `cuda`: NVIDIA GPUs.
 //!
+//! One more adds an observer:
+//!
+//! - `tui`: [`train::Dashboard`](train), a run in the terminal.
+//!
 //! # Where to look
 //! Modules stand in the order in which data flows through them:
 //!
 //! [`data`] reads files and makes token ids; [`objective`] makes batches, whose tensors [`mod@rows`] bundles; a [`backbone`],
-//! built from [`nn`], turns them into features; a [`head`] turns features into a loss, and [`model`] holds both;
+//! built from [`nn`], turns them into features; a [`head`] turns features into a [`loss`], and [`model`] holds both;
 //! [`params`] decides what trains; [`optim`], [`random`] and [`train`] train it; [`metric`] measures, [`plot`] draws;
 //! [`checkpoint`] loads and saves; [`predict`] answers.
 
@@ -77,6 +81,7 @@ pub mod backbone;
 pub mod nn;
 
 pub mod head;
+pub mod loss;
 pub mod model;
 
 pub mod params;

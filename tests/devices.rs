@@ -4,16 +4,17 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use rekindle::DeviceError;
 use rekindle::backbone::{Activation, Backbone, Bert, BertConfig, Pooling};
 use rekindle::data::{Labels, TextExample, TextTokenizer, TokenRow};
 use rekindle::head::{Classifier, MaskedLm, TaskHead};
+use rekindle::loss::{ClassLoss, Focal};
 use rekindle::model::Model;
 use rekindle::objective::{Draws, LabelledRow, MaskedLanguage, Masking, Objective, TextClassification};
 use rekindle::params::{Freeze, Rates};
 use rekindle::rows::RowsExt;
-use rekindle::train::{Data, Fit, Keep, Report, fit};
+use rekindle::train::{Data, Fit, Keep, L2Sp, Regularisation, Report, fit};
 use std::process::Command;
 
 const HIDDEN: usize = 32;
@@ -200,6 +201,56 @@ fn gradients_are_those_of_flex_with_all_and_with_few_parameters_tracked() {
             eprintln!("{name}: {tracked} gradients differ by {worst:.1e}");
             assert!(worst < 5e-6, "{name}, {tracked} gradients: {worst}");
         }
+    }
+}
+
+#[test]
+fn losses_and_their_gradients_are_those_of_flex() {
+    let weights = || Some(vec![0.5, 3.0, 0.25]);
+    let focal = || Some(Focal { gamma: 1.5, alpha: None });
+    let losses = [
+        ClassLoss::default(),
+        ClassLoss { label_smoothing: 0.1, class_weights: weights(), z_loss: 0.01, ..ClassLoss::default() },
+        ClassLoss { focal: focal(), class_weights: weights(), ..ClassLoss::default() },
+    ];
+    let values = |device: &Device, loss: &ClassLoss| -> Vec<f32> {
+        let logits = |shift: f32| {
+            let values: Vec<f32> = (0..24).map(|index| ((index * 7 % 11) as f32 - 5.0) * 0.6 + shift).collect();
+            Tensor::<1>::from_floats(values.as_slice(), &device.clone().autodiff()).reshape([8, 3]).require_grad()
+        };
+        let labels = || Tensor::<1, Int>::from_ints([0, 1, 2, 1, 1, 0, 2, 2], device);
+        let (a, b) = (logits(0.0), logits(0.0) * 0.7);
+        let sum = loss.of(a.clone(), labels()).sum
+            + loss.r_drop(a.clone(), b.clone(), labels(), 0.7).sum
+            + loss.distilled(a.clone(), b.inner(), labels(), 2.0, 0.4).sum;
+        let gradient = a.grad(&sum.clone().backward()).unwrap().into_data();
+        sum.into_data().iter::<f32>().chain(gradient.iter::<f32>()).collect()
+    };
+    for loss in losses {
+        let expected = values(&flex(), &loss);
+        for (name, device) in others() {
+            let difference = difference(&values(&device, &loss), &expected);
+            eprintln!("{name}: {loss:?} differs by {difference:.1e}");
+            assert!(difference < 1e-4, "{name}, {loss:?}: {difference}");
+        }
+    }
+}
+
+#[test]
+fn regularised_runs_have_the_losses_of_flex() {
+    let regularisation = Regularisation { r_drop: Some(0.7), l2_sp: Some(L2Sp::new(0.1)), mixout: Some(0.2) };
+    let losses = |device: &Device| {
+        let (rows, mut model) = (labelled(), classifier(device));
+        let data = Data { train: &rows, validation: &[] };
+        let config = Fit { regularisation, ..options() };
+        fit(&mut model, &task(), data, &Freeze::Bottom(2), &config, &mut []).unwrap().losses
+    };
+    let expected = losses(&flex());
+    for (name, device) in others() {
+        let pairs = losses(&device).into_iter().zip(&expected);
+        let worst = pairs.map(|(found, expected)| (found - expected).abs()).fold(0.0, f64::max);
+        eprintln!("{name}: regularised losses differ by {worst:.1e}");
+        assert!(worst < 1e-4, "{name}: {worst}");
     }
 }
 

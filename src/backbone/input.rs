@@ -53,6 +53,18 @@ pub enum InputError {
         /// Classes of the head.
         classes: usize,
     },
+    /// A teacher of another task.
+    #[error(
+        "the teacher gives logits of shape {teacher:?}, the student has {rows} rows and {classes} classes; take a teacher with the student's labels"
+    )]
+    TeacherMismatch {
+        /// Shape of the teacher's logits.
+        teacher: Vec<usize>,
+        /// Rows of the batch.
+        rows: usize,
+        /// Classes of the student.
+        classes: usize,
+    },
     /// Nothing to read.
     #[error("the batch is empty: it has {rows} rows of {seq} tokens")]
     Empty {
@@ -107,7 +119,21 @@ impl InputError {
     /// # Errors
     /// [`InputError::ClassOutOfRange`].
     pub fn check_classes(labels: &Tensor<1, Int>, classes: usize) -> Result<(), InputError> {
-        outside(labels, classes).map_or(Ok(()), |class| Err(Self::ClassOutOfRange { class, classes }))
+        Self::check_classes_except(labels, classes, None)
+    }
+
+    /// As [`check_classes`](Self::check_classes), where `ignored` is allowed too.
+    ///
+    /// # Errors
+    /// [`InputError::ClassOutOfRange`].
+    pub fn check_classes_except(
+        labels: &Tensor<1, Int>,
+        classes: usize,
+        ignored: Option<i64>,
+    ) -> Result<(), InputError> {
+        let outside = |class: &i64| (*class < 0 || *class >= classes as i64) && Some(*class) != ignored;
+        let class = labels.to_data().iter::<i64>().find(outside);
+        class.map_or(Ok(()), |class| Err(Self::ClassOutOfRange { class, classes }))
     }
 }
 

@@ -165,6 +165,30 @@ pub enum DataError {
         /// Its usual name.
         usual: &'static str,
     },
+    /// An input that a teacher cannot read.
+    #[error("the teacher: {source}")]
+    Teacher {
+        /// Why.
+        source: crate::backbone::InputError,
+    },
+    /// A teacher that computes a NaN or an infinity.
+    #[error(
+        "the teacher's logits for example {index} are not finite; load its weights anew, or leave this example out"
+    )]
+    TeacherNotFinite {
+        /// The example.
+        index: usize,
+    },
+    /// Examples of a batch whose teachers differ.
+    #[error("example {index} has {found} logits of a teacher, others of its batch {classes}; ask one teacher for all")]
+    Teachers {
+        /// The example.
+        index: usize,
+        /// Its logits.
+        found: usize,
+        /// Logits of the first example.
+        classes: usize,
+    },
     /// A masking probability that is none.
     #[error("a masking probability of {probability} is outside 0..=1 or 0; 0.15 is usual")]
     BadMasking {

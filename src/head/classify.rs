@@ -1,5 +1,6 @@
-use super::{Loss, TaskHead, argmax, cross_entropy, indices};
+use super::{Loss, TaskHead};
 use crate::backbone::{InputError, Pooled};
+use crate::loss::{ClassLoss, LossError};
 use crate::metric::Scores;
 use crate::nn::{Dropout, Init, Linear, linear};
 use burn::module::Module;
@@ -10,6 +11,8 @@ use burn::tensor::{Device, Int, Tensor};
 pub struct Classifier {
     dropout: Dropout,
     linear: Linear,
+    #[module(skip)]
+    loss: ClassLoss,
 }
 
 impl Classifier {
@@ -17,7 +20,26 @@ impl Classifier {
     /// 0.02, it passes more gradient down in the first steps.
     pub fn new(hidden_size: usize, num_labels: usize, seed: u64, device: &Device) -> Self {
         let mut init = Init::new(seed ^ 0xC1A5_51F1, 0.02, device);
-        Self { dropout: Dropout::new(0.1), linear: init.uniform_linear(hidden_size, num_labels) }
+        Self {
+            dropout: Dropout::new(0.1),
+            linear: init.uniform_linear(hidden_size, num_labels),
+            loss: ClassLoss::default(),
+        }
+    }
+
+    /// The same head trained and measured with another loss than the plain cross-entropy.
+    ///
+    /// # Errors
+    /// [`LossError`] for options that mean nothing with this number of classes.
+    pub fn with_loss(mut self, loss: ClassLoss) -> Result<Self, LossError> {
+        loss.check(self.num_labels())?;
+        self.loss = loss;
+        Ok(self)
+    }
+
+    /// How the loss is computed.
+    pub fn class_loss(&self) -> &ClassLoss {
+        &self.loss
     }
 
     /// The same head with dropout `prob` before the linear map.
@@ -44,7 +66,7 @@ impl<F: Pooled> TaskHead<F> for Classifier {
     type Targets = Tensor<1, Int>;
 
     fn check(&self, targets: &Tensor<1, Int>) -> Result<(), InputError> {
-        InputError::check_classes(targets, self.num_labels())
+        InputError::check_classes_except(targets, self.num_labels(), self.loss.ignore_index)
     }
 
     fn forward(&self, features: F) -> Tensor<2> {
@@ -52,13 +74,39 @@ impl<F: Pooled> TaskHead<F> for Classifier {
     }
 
     fn loss(&self, features: F, targets: Tensor<1, Int>) -> Loss {
-        cross_entropy(self.forward(features), targets)
+        self.loss.of(self.forward(features), targets)
+    }
+
+    fn r_drop(&self, first: F, second: F, targets: Tensor<1, Int>, alpha: f64) -> Option<Loss> {
+        Some(self.loss.r_drop(self.forward(first), self.forward(second), targets, alpha))
+    }
+
+    fn settings(&self) -> String {
+        format!("{:?}, dropout {}", self.loss, self.dropout())
     }
 
     fn score(&self, features: F, targets: Tensor<1, Int>, scores: &mut Scores) {
         let logits = self.forward(features);
-        let loss = cross_entropy(logits.clone(), targets.clone());
+        let loss = self.loss.of(logits.clone(), targets.clone());
+        self.add_scores(loss, logits, targets, scores);
+    }
+}
+
+impl Classifier {
+    /// Adds a batch's loss and the logits of rows that are not ignored.
+    pub(super) fn add_scores(&self, loss: Loss, logits: Tensor<2>, targets: Tensor<1, Int>, scores: &mut Scores) {
+        if loss.weight <= 0.0 {
+            return;
+        }
         scores.add_loss(loss.sum.into_scalar::<f32>() as f64, loss.weight);
-        scores.add_classes(&argmax(logits), &indices(targets));
+        let values: Vec<f32> = logits.into_data().iter::<f32>().collect();
+        let targets = targets.into_data();
+        let rows = values.chunks_exact(self.num_labels()).zip(targets.iter::<i64>());
+        let (mut kept, mut actual) = (vec![], vec![]);
+        for (row, label) in rows.filter(|(_, label)| Some(*label) != self.loss.ignore_index) {
+            kept.extend_from_slice(row);
+            actual.push(label as usize);
+        }
+        scores.add_logits(&kept, self.num_labels(), &actual);
     }
 }

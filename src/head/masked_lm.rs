@@ -1,5 +1,6 @@
 use super::{Loss, TaskHead, argmax, cross_entropy, indices};
 use crate::backbone::{Activation, InputError, Tied, Tokens};
+use crate::loss::ClassLoss;
 use crate::metric::Scores;
 use crate::nn::{Init, LayerNorm, Linear, linear};
 use burn::module::{Module, Param};
@@ -86,6 +87,11 @@ impl<F: Tokens + Tied> TaskHead<F> for MaskedLm {
 
     fn loss(&self, features: F, targets: MaskedTargets) -> Loss {
         cross_entropy(self.masked_logits(&features, targets.at), targets.tokens)
+    }
+
+    fn r_drop(&self, first: F, second: F, targets: MaskedTargets, alpha: f64) -> Option<Loss> {
+        let [first, second] = [first, second].map(|features| self.masked_logits(&features, targets.at.clone()));
+        Some(ClassLoss::default().r_drop(first, second, targets.tokens, alpha))
     }
 
     fn score(&self, features: F, targets: MaskedTargets, scores: &mut Scores) {

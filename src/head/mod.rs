@@ -1,19 +1,20 @@
 //! [`TaskHead`]: what is put on a backbone for a task.
 
 mod classify;
+mod distilled;
 mod masked_lm;
 mod pretraining;
 
+pub use crate::loss::{Loss, cross_entropy};
 pub use classify::Classifier;
+pub use distilled::{DistilledClassifier, DistilledTargets};
 pub use masked_lm::{MaskedLm, MaskedTargets};
 pub use pretraining::{Pretraining, PretrainingTargets};
 
 use crate::backbone::InputError;
 use crate::metric::Scores;
 use burn::module::{Module, ModuleDisplay};
-#[cfg(feature = "flex")]
-use burn::tensor::DType;
-use burn::tensor::{Int, Tensor, activation};
+use burn::tensor::{Int, Tensor};
 use std::fmt::Debug;
 
 /// A part on top of features `F`: output and loss.
@@ -46,33 +47,22 @@ pub trait TaskHead<F>: Module + ModuleDisplay {
     /// masked places only.
     fn loss(&self, features: F, targets: Self::Targets) -> Loss;
 
+    /// The loss of two passes over the same rows whose dropout differs, with `alpha` times how far apart their answers are
+    /// ([R-Drop](crate::loss::ClassLoss::r_drop)); `None` for heads that cannot tell.
+    fn r_drop(&self, _first: F, _second: F, _targets: Self::Targets, _alpha: f64) -> Option<Loss> {
+        None
+    }
+
+    /// What training depends on besides parameters, such as the kind of loss: a run goes on only under the same.
+    fn settings(&self) -> String {
+        String::new()
+    }
+
     /// Adds what a batch shows to `scores`; the loss alone, unless a head knows more.
     fn score(&self, features: F, targets: Self::Targets, scores: &mut Scores) {
         let loss = self.loss(features, targets);
         scores.add_loss(loss.sum.into_scalar::<f32>() as f64, loss.weight);
     }
-}
-
-/// The sum of a loss over what it counts (rows, masked tokens), `[1]`, and how much that is: the mean is `sum / weight`.
-///
-/// Gradient accumulation adds both, so that a step of many micro-batches divides by the weight of the whole step.
-#[derive(Clone, Debug)]
-pub struct Loss {
-    /// `[1]`.
-    pub sum: Tensor<1>,
-    /// What the mean divides by.
-    pub weight: f64,
-}
-
-/// Summed cross-entropy of logits `[rows, classes]` against class indices `[rows]`.
-pub fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>) -> Loss {
-    let [rows] = labels.dims();
-    #[cfg(feature = "flex")]
-    if crate::kernel::covers(&logits) && matches!(labels.dtype(), DType::I32 | DType::I64) {
-        return Loss { sum: crate::kernel::cross_entropy(logits, labels), weight: rows as f64 };
-    }
-    let log_probabilities = activation::log_softmax(logits, 1);
-    Loss { sum: -log_probabilities.gather(1, labels.reshape([rows, 1])).sum(), weight: rows as f64 }
 }
 
 /// The most probable class of each row of `[rows, classes]`.

@@ -1,7 +1,10 @@
-use super::{ClassCounts, MetricError};
+use super::probabilities::largest;
+use super::{ClassCounts, ClassProbabilities, ClassificationReport, MetricError};
 use serde::{Deserialize, Serialize};
 
-/// What an evaluation saw so far: heads add to it batch by batch, and the figures are taken over the whole set.
+/// What an evaluation saw: heads add to it batch by batch, and the figures are taken over the whole set.
+///
+/// Where a head gives one class a row, rows are in the order of the examples, whatever the batches were.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scores {
     loss_sum: f64,
@@ -10,6 +13,8 @@ pub struct Scores {
     counted: usize,
     predicted: Vec<usize>,
     actual: Vec<usize>,
+    /// Rows of logits, as long as `predicted` if the head gives them.
+    logits: Vec<Vec<f32>>,
 }
 
 impl Scores {
@@ -34,12 +39,65 @@ impl Scores {
         self.actual.extend(actual);
     }
 
+    /// Adds a batch's logits, `classes` values a row one row after the other, and the true classes. The largest logit's class
+    /// is the predicted one, the first of equals. Kept whole: 4 bytes a value.
+    pub fn add_logits(&mut self, logits: &[f32], classes: usize, actual: &[usize]) {
+        let rows = logits.chunks_exact(classes.max(1));
+        self.add_classes(&rows.clone().map(largest).collect::<Vec<_>>(), actual);
+        self.logits.extend(rows.take(actual.len()).map(<[f32]>::to_vec));
+    }
+
+    /// Puts rows that were added in the order of `indices` into that of the examples; leaves scores alone that are not one a
+    /// row.
+    pub(crate) fn sort_by(&mut self, indices: &[usize]) {
+        if self.actual.len() != indices.len() {
+            return;
+        }
+        let mut order: Vec<usize> = (0..indices.len()).collect();
+        order.sort_by_key(|position| indices[*position]);
+        self.predicted = order.iter().map(|position| self.predicted[*position]).collect();
+        self.actual = order.iter().map(|position| self.actual[*position]).collect();
+        if self.logits.len() == order.len() {
+            self.logits = order.iter().map(|position| std::mem::take(&mut self.logits[*position])).collect();
+        }
+    }
+
     /// The confusion matrix over `classes` classes, with all that follows from it.
     ///
     /// # Errors
     /// [`MetricError::ClassOutOfRange`] for a class that is not below `classes`.
     pub fn class_counts(&self, classes: usize) -> Result<ClassCounts, MetricError> {
         ClassCounts::from_indices(&self.predicted, &self.actual, classes)
+    }
+
+    /// Precision, recall and F1 of every class, by its name in the label map's order; prints as a table.
+    ///
+    /// # Errors
+    /// [`MetricError::Empty`] for a head without classes, [`MetricError::ClassOutOfRange`] for a class without a name.
+    pub fn classification_report(&self, names: &[String]) -> Result<ClassificationReport, MetricError> {
+        self.class_counts(names.len())?.report(names)
+    }
+
+    /// The probabilities of every row, with all that follows from them.
+    ///
+    /// # Errors
+    /// [`MetricError::NoLogits`] for a head that gives none; as [`ClassProbabilities::from_logits`].
+    pub fn probabilities(&self) -> Result<ClassProbabilities, MetricError> {
+        ClassProbabilities::from_logits(self.logits()?, self.actual.clone())
+    }
+
+    /// The logits of every row, `[row][class]`: what [`fit_temperature`](super::fit_temperature) takes.
+    ///
+    /// # Errors
+    /// [`MetricError::NoLogits`] for a head that gives none; [`MetricError::Lengths`] for one that gives them for some rows.
+    pub fn logits(&self) -> Result<Vec<Vec<f64>>, MetricError> {
+        if self.logits.is_empty() {
+            return Err(MetricError::NoLogits);
+        }
+        if self.logits.len() != self.actual.len() {
+            return Err(MetricError::Lengths { predicted: self.logits.len(), actual: self.actual.len() });
+        }
+        Ok(self.logits.iter().map(|row| row.iter().map(|logit| f64::from(*logit)).collect()).collect())
     }
 
     /// The predicted class of every row so far.
@@ -52,15 +110,24 @@ impl Scores {
         &self.actual
     }
 
+    /// Whether each row was predicted right: what [`mcnemar`](super::mcnemar) takes.
+    pub fn right(&self) -> Vec<bool> {
+        self.predicted.iter().zip(&self.actual).map(|(predicted, actual)| predicted == actual).collect()
+    }
+
     /// The figures over everything added.
     pub fn summary(&self) -> Summary {
-        let classes = self.predicted.iter().chain(&self.actual).max().map(|class| class + 1);
-        let counts = classes.and_then(|classes| self.class_counts(classes).ok());
         Summary {
             loss: self.loss_sum / self.weight,
             accuracy: (self.counted > 0).then(|| self.right as f64 / self.counted as f64),
-            macro_f1: counts.map(|counts| counts.macro_average().f1),
+            macro_f1: self.all_counts().map(|counts| counts.macro_average().f1),
         }
+    }
+
+    /// Counts over the classes that occur; `None` for heads without classes.
+    pub(crate) fn all_counts(&self) -> Option<ClassCounts> {
+        let classes = self.predicted.iter().chain(&self.actual).max()? + 1;
+        self.class_counts(classes).ok()
     }
 }
 
@@ -73,4 +140,11 @@ pub struct Summary {
     pub accuracy: Option<f64>,
     /// Unweighted mean of the classes' F1; `None` for heads without classes.
     pub macro_f1: Option<f64>,
+}
+
+impl Summary {
+    /// The exponential of the loss: the perplexity, where the loss is a mean over tokens.
+    pub fn perplexity(&self) -> f64 {
+        super::perplexity(self.loss)
+    }
 }

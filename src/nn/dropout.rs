@@ -49,6 +49,11 @@ pub(crate) struct Draw {
 }
 
 impl Draw {
+    /// The mask that belongs to `seed`, which drops with probability `prob`.
+    pub(crate) fn new(seed: u64, prob: f64) -> Self {
+        Self { seed, prob }
+    }
+
     /// Multiplies by the mask.
     pub(crate) fn apply<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
         #[cfg(feature = "flex")]
@@ -110,6 +115,11 @@ impl RandomScope {
         let (seed, site) = STREAM.get()?;
         STREAM.set(Some((seed, site + 1)));
         Some(mix(&[seed, site]))
+    }
+
+    /// How many random sites have drawn from the innermost scope.
+    pub(crate) fn sites() -> u64 {
+        STREAM.get().map_or(0, |(_, sites)| sites)
     }
 }
 

@@ -13,7 +13,6 @@ mod norm;
 
 pub use attention::{attention, merge_heads, multi_head_attention, split_heads};
 pub use burn::nn::Linear;
-#[cfg(feature = "flex")]
 pub(crate) use dropout::Draw;
 pub use dropout::{Dropout, RandomScope};
 pub use embedding::Embedding;

@@ -2,10 +2,12 @@
 //! with the data and masked tokens are made by the same trait.
 
 mod classification;
+mod distillation;
 mod masked_language;
 
 pub(crate) use classification::hash_row;
 pub use classification::{LabelledRow, TextClassification, text_input};
+pub use distillation::{Distillation, Taught};
 pub use masked_language::{MaskedLanguage, Masking};
 
 use crate::data::DataError;

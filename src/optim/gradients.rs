@@ -43,7 +43,8 @@ pub fn clip_factor(norm: f64, max_norm: f64) -> f64 {
     (max_norm / (norm + 1e-6)).min(1.0)
 }
 
-fn square_sum<const D: usize>(gradient: Tensor<D>) -> Tensor<1> {
+/// The sum of squares, `[1]`.
+pub(super) fn square_sum<const D: usize>(gradient: Tensor<D>) -> Tensor<1> {
     #[cfg(feature = "flex")]
     if crate::kernel::covers(&gradient) && !gradient.device().is_autodiff() {
         return crate::kernel::square_sum(gradient);

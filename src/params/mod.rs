@@ -13,6 +13,6 @@ pub use contract::check_stages;
 pub use freeze::{Freeze, FreezeError, FreezePolicy, Progress};
 pub(crate) use inventory::list;
 pub use inventory::{Entry, Inventory, InventoryError, Kind};
-pub(crate) use plan::thousands;
 pub use plan::{GroupRule, PlanRow, Rates, TrainPlan};
+pub(crate) use plan::{short, thousands};
 pub use selector::{Selector, SelectorError};

@@ -220,7 +220,7 @@ impl fmt::Display for TrainPlan {
 }
 
 /// At most four digits: `1e-3`, `5.905e-4`, `0`.
-fn short(number: f64) -> String {
+pub(crate) fn short(number: f64) -> String {
     let text = format!("{number:.3e}");
     match text.split_once('e') {
         Some((digits, power)) if number != 0.0 => {

@@ -1,5 +1,5 @@
 use super::bytes;
-use super::forecast::{Parts, prepare, shape};
+use super::forecast::{Parts, shape};
 use super::process::{available, resident};
 use super::{Data, Fit, TrainError};
 use crate::backbone::Backbone;
@@ -67,7 +67,7 @@ where
 {
     let free = || Some(resident()? + (SHARE * available()? as f64) as usize);
     let budget = budget.or_else(free).ok_or(TrainError::MemoryUnknown)?;
-    let parts = shape(&mut prepare(model, objective, data, policy, config)?, data)?.parts;
+    let parts = shape(model, objective, data, policy, config)?.parts;
     let rows = config.batch_size.saturating_mul(config.accumulation);
     let divisors = (1..=config.batch_size).rev().filter(|size| rows.is_multiple_of(*size));
     let allowed = divisors.filter(|size| !H::COUPLED || *size == config.batch_size);

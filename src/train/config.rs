@@ -1,4 +1,4 @@
-use super::TrainError;
+use super::{Monitor, Regularisation, TrainError};
 use crate::optim::{AdamW, Schedule, Warmup};
 use crate::params::Rates;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,9 @@ pub struct Fit {
     pub schedule: Schedule,
     /// Largest L2 norm of all gradients together; `None` does not clip.
     pub clip_norm: Option<f64>,
+    /// Terms of the loss besides the head's, and mixing of weights.
+    #[serde(default)]
+    pub regularisation: Regularisation,
     /// Order, masking and dropout are functions of it.
     pub seed: u64,
     /// Makes batches of rows of similar length.
@@ -63,28 +66,6 @@ pub enum SaveEvery {
     Minutes(f64),
 }
 
-/// The figure that says which validation was best.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Monitor {
-    /// Lowest loss.
-    Loss,
-    /// Highest accuracy.
-    Accuracy,
-    /// Highest macro-F1.
-    MacroF1,
-}
-
-impl Monitor {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Loss => "the loss",
-            Self::Accuracy => "the accuracy",
-            Self::MacroF1 => "the macro-F1",
-        }
-    }
-}
-
 /// Which weights a model has after `fit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -106,6 +87,7 @@ impl Default for Fit {
             optimizer: AdamW::default(),
             schedule: Schedule::Linear { warmup: Warmup::Ratio(0.1) },
             clip_norm: Some(1.0),
+            regularisation: Regularisation::default(),
             seed: 0,
             bucket: true,
             eval_every: None,
@@ -132,6 +114,12 @@ pub(super) struct Extent {
 }
 
 impl Fit {
+    /// The same training without a trace: nothing is written, cached or foretold.
+    pub(super) fn on_trial(&self) -> Self {
+        let quiet = Self { folder: None, save_every: None, resume: false, ..self.clone() };
+        Self { cache_bytes: 0, forecast: false, patience: None, ..quiet }
+    }
+
     /// How far a run over so many examples goes, which are at least one.
     pub(super) fn extent(&self, examples: usize) -> Extent {
         let steps_an_epoch = examples.div_ceil(self.batch_size).div_ceil(self.accumulation);
@@ -180,6 +168,7 @@ impl Fit {
             return bad("clip_norm", norm.to_string(), "give a number above 0, or None");
         }
         self.schedule.check()?;
+        self.regularisation.check()?;
         let AdamW { betas, eps } = self.optimizer;
         let betas_mean_something = [betas.0, betas.1].iter().all(|beta| (0.0..1.0).contains(&(*beta as f32)));
         // Without it, what had no gradient yet (an embedding row that no text uses) would become 0 / 0.

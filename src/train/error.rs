@@ -1,4 +1,5 @@
 use super::{ObserverError, RunError};
+use crate::metric::MetricError;
 use crate::optim::ScheduleError;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -77,6 +78,14 @@ pub enum TrainError {
         /// Indices of the step's examples in the training set.
         examples: Vec<usize>,
     },
+    /// R-Drop for a head that cannot compare two passes.
+    #[error("this head has no R-Drop; leave `regularisation.r_drop` out, or write `TaskHead::r_drop` for it")]
+    NoRDrop,
+    /// R-Drop without dropout: both passes would be the same.
+    #[error(
+        "R-Drop compares two passes whose dropout differs, but nothing drops out; give the head or the backbone that trains a dropout above 0, or leave `regularisation.r_drop` out"
+    )]
+    NothingDropsOut,
     /// Parameters that should train were not reached.
     #[error("these parameters train but had no gradient: {}; freeze them, or use them in the loss", paths.join(", "))]
     NoGradient {
@@ -124,6 +133,14 @@ pub enum TrainError {
         peak: usize,
         /// The most that it may hold.
         budget: usize,
+    },
+    /// The figure to choose the best validation by has no value for these examples.
+    #[error("cannot take {monitor} of the validation examples, which monitor asks for: {source}")]
+    Figure {
+        /// The figure.
+        monitor: &'static str,
+        /// Why not.
+        source: MetricError,
     },
     /// The history could not be written.
     #[error("cannot write `{}`: {source}; check the path and the space left", path.display())]

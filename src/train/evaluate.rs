@@ -53,11 +53,12 @@ where
     let device = plain_device(&model);
     let mut scores = Scores::default();
     let all = vec![true; model.backbone.stages().len()];
-    for indices in in_length_order(objective, examples, batch_size) {
+    let batches = in_length_order(objective, examples, batch_size);
+    for indices in &batches {
         let chosen: Vec<_> = indices.iter().map(|index| &examples[*index]).collect();
-        let batch = objective.batch(&chosen, &Draws::new(seed, EVALUATION, &indices), &device)?;
+        let batch = objective.batch(&chosen, &Draws::new(seed, EVALUATION, indices), &device)?;
         model.head.check(&batch.targets)?;
-        let state = match cache.and_then(|cache| cache.get(&indices)) {
+        let state = match cache.and_then(|cache| cache.get(indices)) {
             Some(state) => {
                 let rest = (1..plain.len()).filter(|stage| !plain[*stage]);
                 rest.fold(state, |state, stage| model.backbone.stage(stage, state))
@@ -69,6 +70,7 @@ where
         };
         model.head.score(model.backbone.finish(state), batch.targets, &mut scores);
     }
+    scores.sort_by(&batches.concat());
     Ok(scores)
 }
 

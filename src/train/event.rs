@@ -92,7 +92,7 @@ pub struct StepInfo {
     pub steps: usize,
     /// Epoch, counted from 1.
     pub epoch: usize,
-    /// Mean loss of the step.
+    /// Mean loss of the step, with the terms of [`Fit::regularisation`](super::Fit::regularisation).
     pub loss: f64,
     /// The factor of the schedule, 0 to 1, on every learning rate.
     pub schedule: f64,

@@ -1,13 +1,14 @@
 use super::cache::Cache;
 use super::config::Extent;
 use super::evaluate::{evaluate_from, plain_device};
-use super::forecast::{Forecast, forecast};
 use super::identity::Identity;
 use super::lock::Lock;
 use super::process::PeakMemory;
 use super::saved::{self, Restored, Snapshot};
+use super::start::Start;
 use super::{
-    Evaluation, Event, Fit, History, Keep, Observer, Observers, Report, RunError, SaveEvery, StopReason, TrainError,
+    Data, Evaluation, Event, Fit, History, Keep, Observer, Observers, Report, RunError, SaveEvery, StopReason,
+    TrainError,
 };
 use crate::backbone::Backbone;
 use crate::checkpoint::save_weights;
@@ -22,23 +23,6 @@ use burn::module::Module;
 use burn::tensor::Device;
 use std::collections::{BTreeSet, HashSet};
 use std::time::Instant;
-
-/// The examples of a run.
-#[derive(Debug)]
-pub struct Data<'a, E> {
-    /// To train on.
-    pub train: &'a [E],
-    /// To measure on during the run; may be empty.
-    pub validation: &'a [E],
-}
-
-// By hand, since examples need not be copied for it.
-impl<E> Clone for Data<'_, E> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<E> Copy for Data<'_, E> {}
 
 /// Trains what the policy leaves free, on the device that the model is on.
 ///
@@ -65,6 +49,26 @@ where
     H: TaskHead<B::Features>,
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
+    let mut run = begin(model, objective, data, policy, config, observers)?;
+    let begun = run.go_on().and_then(|()| run.foretell(policy));
+    let done = begun.and_then(|()| run.train(policy)).and_then(|()| run.finish());
+    run.tell_failure(done)
+}
+
+/// A run before its first step.
+pub(super) fn begin<'a, 'o, B, H, O>(
+    model: &'a mut Model<B, H>,
+    objective: &'a O,
+    data: Data<'a, O::Example>,
+    policy: &dyn FreezePolicy,
+    config: &'a Fit,
+    observers: &'a mut [&'o mut dyn Observer],
+) -> Result<Run<'a, 'o, B, H, O>, Error>
+where
+    B: Backbone,
+    H: TaskHead<B::Features>,
+    O: Objective<Input = B::Input, Targets = H::Targets>,
+{
     config.check(H::COUPLED)?;
     if data.validation.is_empty() && config.patience.is_some() {
         return Err(TrainError::NoData { set: "validation" }.into());
@@ -75,13 +79,12 @@ where
     let lock = config.folder.as_deref().map(Lock::take).transpose().map_err(TrainError::from)?;
     let inventory = Inventory::of(model)?;
     let plan = TrainPlan::new(&inventory, policy, &config.rates, Progress::default())?;
-    let Extent { steps_an_epoch, steps, epochs } = config.extent(data.train.len());
-    let lengths: Vec<usize> = data.train.iter().map(|example| objective.length(example)).collect();
+    let Extent { steps_an_epoch, steps, .. } = config.extent(data.train.len());
     let prints = |examples: &[O::Example]| examples.iter().map(|example| objective.fingerprint(example)).collect();
-    let foretold = config.forecast.then(|| forecast(model, objective, data, policy, config)).transpose()?;
-    let identity = Identity::of(config, policy, [prints(data.train), prints(data.validation)], &inventory);
+    let prints = [prints(data.train), prints(data.validation)];
+    let identity = Identity::of(config, policy, prints, &inventory, model.head.settings());
 
-    let mut run = Run {
+    Ok(Run {
         device: plain_device(model).autodiff(),
         optimizer: Optimizer::new(config.optimizer),
         model,
@@ -94,6 +97,7 @@ where
         plan,
         planned: false,
         trained: BTreeSet::new(),
+        start_weights: Start::default(),
         base: None,
         identity,
         steps,
@@ -106,12 +110,10 @@ where
         start: Instant::now(),
         seconds_before: 0.0,
         saved_at: Instant::now(),
+        rate: None,
         memory: PeakMemory::start(),
         _lock: lock,
-    };
-    let begun = run.go_on().and_then(|()| run.foretell(foretold.as_ref()));
-    let done = begun.and_then(|()| run.train(policy, &lengths, epochs)).and_then(|()| run.finish());
-    run.tell_failure(done)
+    })
 }
 
 pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
@@ -119,14 +121,15 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     pub(super) objective: &'a O,
     pub(super) data: Data<'a, O::Example>,
     pub(super) config: &'a Fit,
-    observers: Observers<'a, 'o>,
-    history: Option<History>,
+    pub(super) observers: Observers<'a, 'o>,
+    pub(super) history: Option<History>,
     pub(super) inventory: Inventory,
     pub(super) plan: TrainPlan,
     /// Whether `plan` has been applied.
     planned: bool,
     /// Paths of what has trained so far, and of buffers.
     trained: BTreeSet<String>,
+    pub(super) start_weights: Start,
     /// The file with everything else, once it is written.
     base: Option<String>,
     identity: Identity,
@@ -142,7 +145,9 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     start: Instant,
     seconds_before: f64,
     saved_at: Instant,
-    memory: PeakMemory,
+    /// A factor on every learning rate instead of the schedule's.
+    pub(super) rate: Option<f64>,
+    pub(super) memory: PeakMemory,
     _lock: Option<Lock>,
 }
 
@@ -170,7 +175,7 @@ where
             }
         })?;
         told?;
-        let Some(Restored { model, best, optimizer, state }) = restored else {
+        let Some(Restored { model, best, optimizer, start, state }) = restored else {
             self.history = Some(History::create(folder)?);
             return Ok(());
         };
@@ -178,6 +183,7 @@ where
         // The run may have been killed between its last checkpoint and the removal of an older one.
         saved::prune(folder, self.config.keep_checkpoints)?;
         *self.model = model;
+        self.start_weights = start;
         let version = self.identity.other_version(&state.identity).map(str::to_owned);
         (self.best, self.optimizer, self.trained, self.report) = (best, optimizer, state.trained, state.report);
         self.seconds_before = self.report.seconds;
@@ -190,13 +196,9 @@ where
         self.tell(&Event::Resumed { step: report.steps, report: &report })
     }
 
-    fn foretell(&mut self, forecast: Option<&Forecast>) -> Result<(), Error> {
-        let Some(forecast) = forecast else { return Ok(()) };
-        self.report.forecast_bytes = forecast.memory.peak;
-        self.tell(&Event::Forecast(forecast))
-    }
-
-    fn train(&mut self, policy: &dyn FreezePolicy, lengths: &[usize], epochs: usize) -> Result<(), Error> {
+    fn train(&mut self, policy: &dyn FreezePolicy) -> Result<(), Error> {
+        let lengths: Vec<usize> = self.data.train.iter().map(|example| self.objective.length(example)).collect();
+        let (lengths, epochs) = (lengths.as_slice(), self.steps.div_ceil(self.steps_an_epoch));
         let (steps, examples, config) = (self.steps, lengths.len(), self.config);
         self.tell(&Event::Start { steps, epochs, examples, config })?;
         let done = self.all_steps(policy, lengths, epochs);
@@ -233,7 +235,7 @@ where
     }
 
     /// Decides what trains in this epoch and, where that changed, applies it.
-    fn plan(&mut self, policy: &dyn FreezePolicy, epoch: usize) -> Result<(), Error> {
+    pub(super) fn plan(&mut self, policy: &dyn FreezePolicy, epoch: usize) -> Result<(), Error> {
         // The step at which the epoch began, also where a run goes on in its middle.
         let at = Progress { epoch, step: epoch * self.steps_an_epoch };
         let plan = TrainPlan::new(&self.inventory, policy, &self.config.rates, at)?;
@@ -249,6 +251,9 @@ where
         self.optimizer.retain(|id| ids.contains(&id));
         let touched = (0..entries.len()).filter(|index| trains(*index) || entries[*index].is_buffer());
         self.trained.extend(touched.map(|index| entries[index].path.clone()));
+        if self.config.regularisation.needs_start() {
+            self.start_weights.take(&*self.model, &self.inventory, &self.plan);
+        }
         self.base = None;
         let plan = self.plan.clone();
         self.tell(&Event::Plan { plan: &plan, epoch })?;
@@ -272,11 +277,13 @@ where
             return Ok(());
         }
         self.measure();
+        let start = self.start_weights.save(&*self.model, folder)?;
         let snapshot = Snapshot {
             model: &*self.model,
             best: self.best.as_ref(),
             optimizer: &self.optimizer,
             identity: &self.identity,
+            start,
             trained: &self.trained,
             observers: self.observers.states(),
             report: &self.report,
@@ -300,11 +307,15 @@ where
         let (plain, cache) = (&self.plan.plain, self.validation_cache.as_ref());
         let examples = self.data.validation;
         let scores = evaluate_from(self.model, self.objective, examples, batch_size, seed, plain, cache)?;
-        let evaluation = Evaluation { step: self.report.steps, epoch: epoch + 1, summary: scores.summary() };
-        if !evaluation.summary.loss.is_finite() {
+        let summary = scores.summary();
+        if !summary.loss.is_finite() {
             return Err(TrainError::EvaluationNotFinite { step: self.report.steps }.into());
         }
-        let merit = evaluation.merit(monitor).ok_or(TrainError::NoSuchFigure { monitor: monitor.name() })?;
+        let figure = monitor.figure(&scores);
+        let figure = figure.map_err(|source| TrainError::Figure { monitor: monitor.name(), source })?;
+        let monitored = figure.ok_or(TrainError::NoSuchFigure { monitor: monitor.name() })?;
+        let merit = monitor.merit(monitored);
+        let evaluation = Evaluation { step: self.report.steps, epoch: epoch + 1, summary, monitor, monitored };
         self.report.evaluations.push(evaluation);
         self.tell(&Event::Evaluated(&evaluation))?;
         if self.best.as_ref().is_none_or(|(best, _)| merit > *best) {
@@ -355,27 +366,6 @@ where
     fn measure(&mut self) {
         self.report.seconds = self.seconds_before + self.start.elapsed().as_secs_f64();
         self.report.peak_bytes = self.report.peak_bytes.max(self.memory.bytes());
-    }
-
-    /// Lets every observer know, the history first.
-    pub(super) fn tell(&mut self, event: &Event<'_>) -> Result<(), Error> {
-        if let Some(history) = &mut self.history {
-            history.write(event)?;
-        }
-        let told = self.observers.tell(event);
-        self.report.observer_failures.append(&mut self.observers.failures);
-        if std::mem::take(&mut self.observers.stop) {
-            self.stop = self.stop.or(Some(StopReason::Observer));
-        }
-        Ok(told?)
-    }
-
-    /// Lets observers know that the run ends with an error, which says more than one of theirs would.
-    fn tell_failure(&mut self, result: Result<Report, Error>) -> Result<Report, Error> {
-        if let Err(error) = &result {
-            self.observers.tell(&Event::Failed { error }).ok();
-        }
-        result
     }
 
     /// Saves the last good weights before an error goes up, which says more than one of saving them would.

@@ -57,6 +57,7 @@ impl History {
                 "event": "evaluation", "step": evaluation.step, "epoch": evaluation.epoch,
                 "loss": evaluation.summary.loss, "accuracy": evaluation.summary.accuracy,
                 "macro_f1": evaluation.summary.macro_f1,
+                "monitor": evaluation.monitor, "monitored": evaluation.monitored,
             }),
             _ => return Ok(()),
         };

@@ -19,6 +19,8 @@ pub(super) struct Identity {
     data: DataIdentity,
     /// Path, shape and kind of every parameter.
     model: Vec<String>,
+    /// What the head says of itself besides parameters.
+    head: String,
 }
 
 /// Fingerprints of the examples; a checkpoint holds their hash and number, the run's folder themselves.
@@ -44,6 +46,7 @@ impl Identity {
         policy: &dyn FreezePolicy,
         fingerprints: [Vec<u64>; 2],
         inventory: &Inventory,
+        head: String,
     ) -> Self {
         // Where and how often a run saves does not change what it computes.
         let config = Fit {
@@ -65,6 +68,7 @@ impl Identity {
                 fingerprints,
             },
             model: inventory.entries.iter().map(parameter).collect(),
+            head,
         }
     }
 
@@ -78,6 +82,9 @@ impl Identity {
         }
         if self.policy != there.policy {
             return Some(("freeze policy", both(&there.policy, &self.policy)));
+        }
+        if self.head != there.head {
+            return Some(("loss or head", both(&there.head, &self.head)));
         }
         let mut differences = vec![];
         values(&there.configuration, &self.configuration, "", &mut differences);

@@ -1,14 +1,14 @@
-use super::step::Place;
-use super::trial::Trial;
-use super::{Fit, TrainError};
+use super::fit::begin;
+use super::{Data, Fit, TrainError};
 use crate::backbone::Backbone;
 use crate::data::BatchOrder;
 use crate::error::Error;
 use crate::head::TaskHead;
 use crate::model::Model;
 use crate::objective::Objective;
-use crate::params::{FreezePolicy, Inventory, Progress, TrainPlan};
+use crate::params::FreezePolicy;
 use crate::plot::{Line, LineChart, Mark, Scale};
+use burn::module::Module;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -92,15 +92,12 @@ impl LrFinder {
         O: Objective<Input = B::Input, Targets = H::Targets>,
     {
         self.check()?;
-        config.check(H::COUPLED)?;
-        if examples.is_empty() {
-            return Err(TrainError::NoData { set: "training" }.into());
-        }
-        let inventory = Inventory::of(model)?;
-        let plan = TrainPlan::new(&inventory, policy, &config.rates, Progress::default())?;
-        let mut trial = Trial::new(model, objective, examples, inventory, plan, config);
+        let (mut copy, trial) = (model.valid(), config.on_trial());
+        let data = Data { train: examples, validation: &[] };
+        let mut run = begin(&mut copy, objective, data, policy, &trial, &mut [])?;
+        run.plan(policy, 0)?;
         let lengths: Vec<usize> = examples.iter().map(|example| objective.length(example)).collect();
-        let Fit { batch_size, accumulation, seed, bucket, .. } = *config;
+        let Fit { batch_size, accumulation, seed, bucket, .. } = trial;
         let order = BatchOrder { batch_size, seed, shuffle: true, bucket };
         let steps = (0..).flat_map(|epoch| {
             let batches = order.batches(&lengths, epoch as u64);
@@ -110,8 +107,9 @@ impl LrFinder {
         let mut search = Search { finder: self, points: vec![], mean: 0.0, lowest: f64::INFINITY };
         for (step, (epoch, micro_batches)) in steps.take(self.steps).enumerate() {
             let lr = self.lr(step);
-            match trial.step(&micro_batches, Place { seed, epoch, step }, lr / config.rates.lr) {
-                Ok(loss) if search.add(lr, loss) => {}
+            run.rate = Some(lr / config.rates.lr);
+            match run.step(&micro_batches, epoch) {
+                Ok(info) if search.add(lr, info.loss) => {}
                 Ok(_) => return Ok(search.end(LrStop::Diverged)),
                 Err(error) if step > 0 && is_not_finite(&error) => return Ok(search.end(LrStop::NotFinite)),
                 Err(error) => return Err(error),

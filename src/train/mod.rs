@@ -3,6 +3,7 @@
 mod batch_size;
 mod cache;
 mod config;
+mod data;
 mod error;
 mod evaluate;
 mod event;
@@ -12,24 +13,28 @@ mod history;
 mod identity;
 mod lock;
 mod lr_finder;
+mod monitor;
+mod observe;
 mod observer;
 mod observers;
 mod process;
 mod progress;
+mod regularisation;
 mod report;
 mod run_error;
 mod saved;
 mod signal;
+mod start;
 mod step;
-mod trial;
 
 pub use batch_size::{BatchChoice, batch_size_for};
-pub use config::{Fit, Keep, Monitor, SaveEvery};
+pub use config::{Fit, Keep, SaveEvery};
+pub use data::Data;
 pub use error::TrainError;
 pub use evaluate::evaluate;
 pub(crate) use evaluate::plain_device;
 pub use event::{Event, StepInfo, StepSeconds};
-pub use fit::{Data, fit};
+pub use fit::fit;
 use forecast::bytes;
 pub use forecast::{
     BatchForecast, ClassBalance, Copies, DataForecast, Forecast, MemoryForecast, OperationForecast, SetForecast,
@@ -38,9 +43,16 @@ pub use forecast::{
 use history::History;
 pub(crate) use lock::is_run;
 pub use lr_finder::{LrCurve, LrFinder, LrPoint, LrStop};
+pub use monitor::Monitor;
+#[cfg(feature = "tui")]
+pub use observe::Dashboard;
+pub use observe::{
+    CsvLog, Energy, EnergyError, EnergyEstimate, GRAMS_PER_KWH, Plots, Speed, TensorBoard, Throughput, WATTS_PER_CORE,
+};
 pub use observer::{Control, Observer, ObserverError};
 use observers::Observers;
 pub use progress::ProgressLine;
+pub use regularisation::{L2Sp, Regularisation};
 pub use report::{Evaluation, Report, StopReason};
 pub use run_error::RunError;
 pub use signal::StopOnSignal;

@@ -1,14 +1,17 @@
-use super::{Control, Event, Observer, ObserverError, bytes};
+use super::{Control, Event, Observer, ObserverError, StepInfo, Throughput, bytes};
+use crate::params::{short, thousands};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 
-/// Shows a run on standard error: a bar with the time left in a terminal, a line now and then elsewhere.
+/// Shows a run on standard error: a bar with the time left in a terminal, ten lines over the run elsewhere. The loss is
+/// smoothed over about 10 steps, the speed is that of the last 50.
 #[derive(Debug, Default)]
 pub struct ProgressLine {
     bar: Option<ProgressBar>,
     is_terminal: bool,
     bar_only: bool,
     smoothed_loss: Option<f64>,
+    throughput: Throughput,
 }
 
 impl ProgressLine {
@@ -22,13 +25,16 @@ impl ProgressLine {
         Self { bar_only: true, ..Self::new() }
     }
 
-    fn start(&mut self, steps: usize, text: &'static str) {
+    fn start(&mut self, steps: usize, done: usize, text: &'static str) {
         if !self.is_terminal {
             return;
         }
         let template = "{prefix} [{wide_bar}] {pos}/{len} {msg} {eta} left";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::new(steps as u64).with_style(style.progress_chars("=> ")).with_prefix(text);
+        // The time left is reckoned from here: steps of an earlier run took no time of this one.
+        bar.set_position(done as u64);
+        bar.reset_eta();
         self.bar = Some(bar);
     }
 
@@ -42,15 +48,44 @@ impl ProgressLine {
         }
     }
 
+    /// Forgets the run.
+    fn end(&mut self) {
+        self.bar.take().inspect(ProgressBar::finish_and_clear);
+        (self.smoothed_loss, self.throughput) = (None, Throughput::default());
+    }
+
     fn caching(&mut self, done: usize, all: usize) {
         if done == all {
             self.bar.take().inspect(ProgressBar::finish_and_clear);
             return self.line(format!("frozen stages computed once for {all} examples"));
         }
         if self.bar.is_none() {
-            self.start(all, "frozen stages");
+            self.start(all, 0, "frozen stages");
         }
         self.bar.iter().for_each(|bar| bar.set_position(done as u64));
+    }
+
+    fn step(&mut self, info: &StepInfo) {
+        self.throughput.add(info);
+        let before = self.smoothed_loss.unwrap_or(info.loss);
+        self.smoothed_loss = Some(0.9 * before + 0.1 * info.loss);
+        if self.bar.is_none() {
+            self.start(info.steps, info.step - 1, "training");
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_message(self.figures(info));
+            bar.set_position(info.step as u64);
+        } else if info.step.is_multiple_of((info.steps / 10).max(1)) {
+            self.line(format!("step {}/{} epoch {} {}", info.step, info.steps, info.epoch, self.figures(info)));
+        }
+    }
+
+    /// `loss 0.6931 lr 4.5e-5 312.4 examples/s 4,120 tokens/s`.
+    fn figures(&self, info: &StepInfo) -> String {
+        let (loss, speed) = (self.smoothed_loss.unwrap_or(info.loss), self.throughput.recent());
+        let tokens = thousands(speed.tokens_per_second().round() as usize);
+        let examples = speed.examples_per_second();
+        format!("loss {loss:.4} lr {} {examples:.1} examples/s {tokens} tokens/s", short(info.lr))
     }
 }
 
@@ -63,21 +98,10 @@ impl Observer for ProgressLine {
                     "these checkpoints were saved by version {there}, this is {here}: the last bits may differ"
                 ));
             }
+            Event::Skipped { error } => self.line(format!("{error}; the one before it is used")),
+            Event::Resumed { step, .. } => self.line(format!("goes on after step {step}")),
             Event::Caching { done, all } => self.caching(*done, *all),
-            Event::Step(info) => {
-                let before = self.smoothed_loss.unwrap_or(info.loss);
-                self.smoothed_loss = Some(0.9 * before + 0.1 * info.loss);
-                if self.bar.is_none() {
-                    self.start(info.steps, "training");
-                }
-                if let Some(bar) = &self.bar {
-                    bar.set_position(info.step as u64);
-                    bar.set_message(format!("loss {:.4}", self.smoothed_loss.unwrap_or(info.loss)));
-                } else if info.step.is_multiple_of((info.steps / 10).max(1)) {
-                    let loss = self.smoothed_loss.unwrap_or(info.loss);
-                    self.line(format!("step {}/{} epoch {} loss {loss:.4}", info.step, info.steps, info.epoch));
-                }
-            }
+            Event::Step(info) => self.step(info),
             Event::Evaluated(evaluation) => {
                 let figure =
                     |name, value: Option<f64>| value.map_or(String::new(), |value| format!(" {name} {value:.4}"));
@@ -85,14 +109,33 @@ impl Observer for ProgressLine {
                 let (accuracy, f1) = (figure("accuracy", summary.accuracy), figure("macro-F1", summary.macro_f1));
                 self.line(format!("validation at step {}: loss {:.4}{accuracy}{f1}", evaluation.step, summary.loss));
             }
+            Event::ObserverFailed { name, error } => self.line(format!("{name} failed and is left out: {error}")),
             Event::End { report } => {
-                self.bar.take().inspect(ProgressBar::finish_and_clear);
+                self.end();
                 if let (Some(peak), Some(foretold)) = (report.peak_bytes, report.forecast_bytes) {
                     self.line(format!("memory: {} at most, {} foretold", bytes(peak), bytes(foretold)));
                 }
             }
+            Event::Failed { .. } => self.end(),
             _ => {}
         }
         Ok(Control::Continue)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::StepSeconds;
+
+    #[test]
+    fn a_line_has_smoothed_loss_rate_and_speed() {
+        let mut line = ProgressLine { bar_only: true, ..ProgressLine::default() };
+        let seconds = StepSeconds { total: 0.5, ..StepSeconds::default() };
+        let info =
+            StepInfo { steps: 9, loss: 2.0, lr: 4.5e-5, examples: 8, tokens: 1600, seconds, ..StepInfo::default() };
+        line.step(&StepInfo { step: 1, ..info });
+        line.step(&StepInfo { step: 2, loss: 1.0, ..info });
+        assert_eq!(line.figures(&info), "loss 1.9000 lr 4.5e-5 16.0 examples/s 3,200 tokens/s");
     }
 }

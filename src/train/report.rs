@@ -12,23 +12,24 @@ pub struct Evaluation {
     /// Its figures.
     #[serde(flatten)]
     pub summary: Summary,
+    /// The figure by which the best validation is chosen.
+    pub monitor: Monitor,
+    /// Its value.
+    pub monitored: f64,
 }
 
 impl Evaluation {
-    /// Every figure by its name, in the order of [`Summary`]; `None` where the head does not give it.
+    /// Every figure by its name: those of [`Summary`] in its order (`None` where the head does not give it), then the
+    /// monitored one if it is another.
     pub fn figures(&self) -> Vec<(String, Option<f64>)> {
         let summary = serde_json::to_value(self.summary).unwrap_or_default();
         let figures = summary.as_object().into_iter().flatten();
-        figures.map(|(name, value)| (name.clone(), value.as_f64())).collect()
-    }
-
-    /// The monitored figure, turned so that more is better; `None` where the head does not give it.
-    pub(super) fn merit(&self, monitor: Monitor) -> Option<f64> {
-        match monitor {
-            Monitor::Loss => Some(-self.summary.loss),
-            Monitor::Accuracy => self.summary.accuracy,
-            Monitor::MacroF1 => self.summary.macro_f1,
+        let mut figures: Vec<_> = figures.map(|(name, value)| (name.clone(), value.as_f64())).collect();
+        let monitor = serde_json::to_value(self.monitor).unwrap_or_default();
+        if let Some(monitor) = monitor.as_str().filter(|monitor| figures.iter().all(|(name, _)| name != monitor)) {
+            figures.push((monitor.into(), Some(self.monitored)));
         }
+        figures
     }
 }
 
@@ -50,7 +51,7 @@ pub enum StopReason {
 pub struct Report {
     /// Optimizer steps done.
     pub steps: usize,
-    /// Mean loss of every step.
+    /// Mean loss of every step, with the terms of [`Fit::regularisation`](super::Fit::regularisation).
     pub losses: Vec<f64>,
     /// Gradient norm of every step, before clipping.
     pub grad_norms: Vec<f64>,

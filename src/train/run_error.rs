@@ -48,7 +48,7 @@ pub enum RunError {
     OtherRun {
         /// The run's folder.
         folder: PathBuf,
-        /// What differs: configuration, freeze policy, data, model.
+        /// What differs: configuration, freeze policy, data, model, loss or head.
         what: &'static str,
         /// Its fields that differ, each with the value there and the one here.
         difference: String,

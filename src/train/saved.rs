@@ -6,6 +6,7 @@
 //! examples, in `rows-<hash>.bin`.
 
 use super::identity::{self, Identity};
+use super::start::Start;
 use super::{Report, RunError};
 use crate::checkpoint::{CheckpointError, load_selected, save_tensors_hashed, selected, write_file, write_folder};
 use crate::error::Error;
@@ -22,6 +23,9 @@ pub(super) struct State {
     pub(super) identity: Identity,
     /// The file with what has never trained.
     base: String,
+    /// The file with what regularisers remember of the beginning.
+    #[serde(default)]
+    start: Option<String>,
     /// Paths of what has trained.
     pub(super) trained: BTreeSet<String>,
     pub(super) best_merit: Option<f64>,
@@ -37,6 +41,7 @@ pub(super) struct Restored<M> {
     pub(super) model: M,
     pub(super) best: Option<(f64, M)>,
     pub(super) optimizer: Optimizer,
+    pub(super) start: Start,
     pub(super) state: State,
 }
 
@@ -46,6 +51,7 @@ pub(super) struct Snapshot<'a, M> {
     pub(super) best: Option<&'a (f64, M)>,
     pub(super) optimizer: &'a Optimizer,
     pub(super) identity: &'a Identity,
+    pub(super) start: Option<String>,
     pub(super) trained: &'a BTreeSet<String>,
     pub(super) observers: BTreeMap<String, serde_json::Value>,
     pub(super) report: &'a Report,
@@ -56,6 +62,7 @@ const WEIGHTS: &str = "weights.safetensors";
 const BEST: &str = "best.safetensors";
 const MOMENTS: &str = "moments.safetensors";
 const BASE: &str = "base-";
+pub(super) const START: &str = "start-";
 const STATE: &str = "state.json";
 const CHECKSUMS: &str = "checksums.json";
 
@@ -73,6 +80,7 @@ pub(super) fn save<M: Module>(
     let state = State {
         identity: snapshot.identity.clone(),
         base: base.into(),
+        start: snapshot.start.clone(),
         trained: snapshot.trained.clone(),
         best_merit: snapshot.best.map(|(merit, _)| *merit),
         moment_steps: moments.iter().map(|moments| (moments.path.clone(), moments.steps)).collect(),
@@ -102,7 +110,7 @@ pub(super) fn prune(folder: &Path, keep: usize) -> Result<(), Error> {
     for old in list(folder)?.iter().rev().skip(keep.max(1)) {
         std::fs::remove_dir_all(old).map_err(|source| run(RunError::Io { path: old.clone(), source }))?;
     }
-    remove_old_bases(folder)
+    remove_unread(folder)
 }
 
 /// Removes what a killed run was writing when it ended. Only the one that writes into the folder may.
@@ -174,18 +182,34 @@ fn read<M: Module>(
         Ok((filled, best, optimizer))
     };
     let (model, best, optimizer) = fill().map_err(|error| damaged(error.to_string()))?;
-    Ok(Restored { model, best, optimizer, state })
+    let start = match &state.start {
+        Some(file) => Start::load(&model, folder, file).map_err(damaged)?,
+        None => Start::default(),
+    };
+    Ok(Restored { model, best, optimizer, start, state })
 }
+
+/// A tensor's path, shape and values.
+type Named = (String, Vec<usize>, Vec<f32>);
 
 /// Writes what has never trained under a name made from its content, unless it is there, and gives the name.
 pub(super) fn save_base<M: Module>(folder: &Path, model: &M, trained: &BTreeSet<String>) -> Result<String, Error> {
-    let tensors = selected(model, |path| !trained.contains(path));
+    save_once(folder, BASE, selected(model, |path| !trained.contains(path)))
+}
+
+/// A file name made from what the file holds.
+pub(super) fn content_name(prefix: &str, tensors: &[Named]) -> String {
     let mut hasher = blake3::Hasher::new();
-    for (path, shape, values) in &tensors {
+    for (path, shape, values) in tensors {
         hasher.update(format!("{path} {shape:?} ").as_bytes());
         hasher.update(bytemuck::cast_slice(values));
     }
-    let name = format!("{BASE}{}.safetensors", &hasher.finalize().to_hex()[..16]);
+    format!("{prefix}{}.safetensors", &hasher.finalize().to_hex()[..16])
+}
+
+/// Writes tensors under a name made from their content, unless they are there, and gives the name.
+pub(super) fn save_once(folder: &Path, prefix: &str, tensors: Vec<Named>) -> Result<String, Error> {
+    let name = content_name(prefix, &tensors);
     let path = folder.join(&name);
     if !path.is_file() {
         save_tensors_hashed(&path, tensors)?;
@@ -193,23 +217,27 @@ pub(super) fn save_base<M: Module>(folder: &Path, model: &M, trained: &BTreeSet<
     Ok(name)
 }
 
-/// Removes base files that no checkpoint reads any more: what has trained since is in the checkpoints themselves.
-fn remove_old_bases(folder: &Path) -> Result<(), Error> {
-    let bases: Vec<PathBuf> = files(folder, BASE)?;
-    if bases.len() < 2 {
+/// Removes files beside the checkpoints that none of them reads any more: what has trained since is in the checkpoints
+/// themselves, and starting weights are written anew when more of them are needed.
+fn remove_unread(folder: &Path) -> Result<(), Error> {
+    let kept = [files(folder, BASE)?, files(folder, START)?];
+    if kept.iter().all(|files| files.len() < 2) {
         return Ok(());
     }
     #[derive(Deserialize)]
     struct Reads {
         base: String,
+        #[serde(default)]
+        start: Option<String>,
     }
     let checkpoints = list(folder)?;
     let read: Result<Vec<Reads>, String> = checkpoints.iter().map(|dir| read_json(&dir.join(STATE))).collect();
     // A damaged checkpoint may read any of them.
     let Ok(read) = read else { return Ok(()) };
-    for path in bases {
-        let is_read = read.iter().any(|reads| path.ends_with(&reads.base));
-        if !is_read {
+    for path in kept.into_iter().flatten() {
+        let is_read =
+            |reads: &Reads| path.ends_with(&reads.base) || reads.start.iter().any(|start| path.ends_with(start));
+        if !read.iter().any(is_read) {
             std::fs::remove_file(&path).map_err(|source| run(RunError::Io { path, source }))?;
         }
     }

@@ -38,6 +38,14 @@ pub(super) struct Forward<'a, B: Backbone, H, O: Objective> {
     pub(super) objective: &'a O,
     pub(super) examples: &'a [O::Example],
     pub(super) device: &'a Device,
+    pub(super) r_drop: Option<f64>,
+}
+
+/// What a forward pass that may drop out begins with.
+#[derive(Clone)]
+pub(super) enum Begin<I, S> {
+    Input(I),
+    State(S),
 }
 
 /// Summed gradients of a step and the loss they belong to: the mean is `loss_sum / weight`.
@@ -89,8 +97,7 @@ where
         let start = Instant::now();
         let batch = self.batch(indices, place)?;
         seconds.data += start.elapsed().as_secs_f64();
-        let state = self.state(batch.input, indices)?;
-        Ok(self.loss_of(state, batch.targets))
+        self.loss_of(self.begin(batch.input, indices)?, batch.targets)
     }
 
     /// The examples with these indices, their targets checked.
@@ -102,23 +109,40 @@ where
         Ok(batch)
     }
 
-    /// The loss of what the plain stages made.
-    pub(super) fn loss_of(&self, state: B::State, targets: H::Targets) -> Loss {
-        let backbone = &self.training.backbone;
-        let rest = (1..self.plain.len()).filter(|stage| !self.plain[*stage]);
-        let state = rest.fold(state, |state, stage| backbone.stage(stage, state));
-        self.training.head.loss(backbone.finish(state), targets)
+    /// The loss of what a batch begins with.
+    pub(super) fn loss_of(&self, begin: Begin<B::Input, B::State>, targets: H::Targets) -> Result<Loss, Error> {
+        let head = &self.training.head;
+        let Some(alpha) = self.r_drop else {
+            return Ok(head.loss(self.features(begin), targets));
+        };
+        let (first, second) = (self.features(begin.clone()), self.features(begin));
+        let loss = head.r_drop(first, second, targets, alpha).ok_or(TrainError::NoRDrop)?;
+        match RandomScope::sites() {
+            0 => Err(TrainError::NothingDropsOut.into()),
+            _ => Ok(loss),
+        }
     }
 
-    /// The state after the plain stages, on the autodiff device.
-    pub(super) fn state(&self, input: B::Input, indices: &[usize]) -> Result<B::State, Error> {
+    /// What the stages that are not plain make of a beginning.
+    fn features(&self, begin: Begin<B::Input, B::State>) -> B::Features {
+        let backbone = &self.training.backbone;
+        let state = match begin {
+            Begin::State(state) => state,
+            Begin::Input(input) => backbone.embed(input),
+        };
+        let rest = (1..self.plain.len()).filter(|stage| !self.plain[*stage]);
+        backbone.finish(rest.fold(state, |state, stage| backbone.stage(stage, state)))
+    }
+
+    /// The state after the plain stages, or the input where the first stage is none, on the autodiff device.
+    pub(super) fn begin(&self, input: B::Input, indices: &[usize]) -> Result<Begin<B::Input, B::State>, Error> {
         if let Some(state) = self.cache.and_then(|cache| cache.get(indices)) {
-            return Ok(state.lift(self.device));
+            return Ok(Begin::State(state.lift(self.device)));
         }
         self.training.backbone.check(&input)?;
         Ok(match self.plain.first() {
-            Some(true) => run_plain(&self.snapshot.backbone, self.plain, input).lift(self.device),
-            _ => self.training.backbone.embed(input.lift(self.device)),
+            Some(true) => Begin::State(run_plain(&self.snapshot.backbone, self.plain, input).lift(self.device)),
+            _ => Begin::Input(input.lift(self.device)),
         })
     }
 }
@@ -140,10 +164,14 @@ where
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
     /// One optimizer step. `self.model` changes only when everything about it is finite.
-    pub(super) fn step(&mut self, micro_batches: &[Vec<usize>], epoch: usize) -> Result<(), Error> {
+    pub(super) fn step(&mut self, micro_batches: &[Vec<usize>], epoch: usize) -> Result<StepInfo, Error> {
         let start = Instant::now();
         let place = Place { seed: self.config.seed, epoch, step: self.report.steps };
-        let training = self.model.clone().train();
+        let mixout = self.mixout(place);
+        let training = match &mixout {
+            Some(mixout) => mixout.mix(self.model.clone()).train(),
+            None => self.model.clone().train(),
+        };
         let forward = Forward {
             snapshot: &*self.model,
             training: &training,
@@ -152,25 +180,28 @@ where
             objective: self.objective,
             examples: self.data.train,
             device: &self.device,
+            r_drop: self.config.regularisation.r_drop,
         };
-        let Gradients { summed, loss_sum, weight, mut seconds } = forward.gradients(micro_batches, place)?;
+        let Gradients { mut summed, loss_sum, weight, mut seconds } = forward.gradients(micro_batches, place)?;
         let update_start = Instant::now();
+        if let Some(mixout) = &mixout {
+            mixout.scale(&*self.model, &mut summed);
+        }
+        let loss = loss_sum / weight + self.penalty(&mut summed, weight);
         let norms = GradientNorms::of(&training, &summed);
         let missing = missing_gradients(&self.plan, &self.inventory, &training, &summed);
         check_gradients(&norms, missing, micro_batches, place)?;
 
         let grad_norm = norms.total() / weight;
         let clip = self.config.clip_norm.map_or(1.0, |max_norm| clip_factor(grad_norm, max_norm));
-        let schedule = self.config.schedule.factor(place.step, self.steps);
+        let schedule = self.rate.unwrap_or_else(|| self.config.schedule.factor(place.step, self.steps));
         let updates = self.updates(schedule);
-        let stepped = self.optimizer.step(training.valid(), summed, &updates, clip / weight);
+        let stepped = self.optimizer.step(self.model.valid(), summed, &updates, clip / weight);
         check_weights(&stepped, &updates, micro_batches, place)?;
         *self.model = Model { backbone: stepped.backbone.after_step(), head: stepped.head };
 
         seconds.optimizer = update_start.elapsed().as_secs_f64();
         seconds.total = start.elapsed().as_secs_f64();
-
-        let loss = loss_sum / weight;
         let info = StepInfo {
             epoch: epoch + 1,
             loss,
@@ -186,7 +217,8 @@ where
         self.report.examples += info.examples;
         self.report.tokens += info.tokens;
         self.report.padding += info.padding;
-        self.tell(&Event::Step(&info))
+        self.tell(&Event::Step(&info))?;
+        Ok(info)
     }
 
     /// What is known of a step from its examples and rates alone.
@@ -216,7 +248,7 @@ where
     }
 }
 
-pub(super) fn check_gradients(
+fn check_gradients(
     norms: &GradientNorms,
     missing: Vec<String>,
     micro_batches: &[Vec<usize>],
@@ -237,7 +269,7 @@ pub(super) fn check_gradients(
     }
 }
 
-pub(super) fn check_weights<M: Module>(
+fn check_weights<M: Module>(
     stepped: &M,
     updates: &HashMap<u64, Update>,
     micro_batches: &[Vec<usize>],

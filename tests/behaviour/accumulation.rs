@@ -20,14 +20,23 @@ fn near(a: &[f64], b: &[f64]) {
 }
 
 /// Compares 1 x 8, 2 x 4 and 8 x 1 (batch x accumulation).
-fn check<H, O>(make: impl Fn() -> Model<Bert, H>, objective: &O, examples: &[O::Example])
+pub(super) fn check<H, O>(make: impl Fn() -> Model<Bert, H>, objective: &O, examples: &[O::Example])
+where
+    H: TaskHead<TextFeatures>,
+    O: Objective<Input = TextInput, Targets = H::Targets>,
+{
+    check_with(&fit_config(6, 1e-3), make, objective, examples);
+}
+
+/// As [`check`], under a configuration whose batches it sets.
+pub(super) fn check_with<H, O>(config: &Fit, make: impl Fn() -> Model<Bert, H>, objective: &O, examples: &[O::Example])
 where
     H: TaskHead<TextFeatures>,
     O: Objective<Input = TextInput, Targets = H::Targets>,
 {
     let run = |batch_size, accumulation| -> (Report, Model<Bert, H>) {
         let mut model = make();
-        let mut config = Fit { batch_size, accumulation, ..fit_config(6, 1e-3) };
+        let mut config = Fit { batch_size, accumulation, ..config.clone() };
         // What has next to no gradient is moved by rounding alone if this is 1e-8.
         config.optimizer.eps = 1e-4;
         let data = Data { train: examples, validation: &[] };

@@ -73,6 +73,30 @@ fn a_run_does_what_was_foretold() {
 }
 
 #[test]
+fn a_run_that_goes_on_may_look_ahead() {
+    let (folder, rows) = (temporary(), rows(24));
+    let data = Data { train: rows.as_slice(), validation: &[] };
+    let config = Fit { folder: Some(folder.path().into()), save_every: Some(SaveEvery::Steps(2)), ..ragged(1) };
+    let first = fit(&mut classifier(1, 0.1), &task(), data, &Freeze::Nothing, &config, &mut []).unwrap();
+    let config = Fit { resume: true, forecast: true, ..config };
+    let again = fit(&mut classifier(1, 0.1), &task(), data, &Freeze::Nothing, &config, &mut []).unwrap();
+    assert_eq!((first.forecast_bytes, again.losses), (None, first.losses));
+    assert_eq!(again.forecast_bytes.is_some(), cfg!(target_os = "linux"));
+    assert!(again.peak_bytes >= first.peak_bytes);
+}
+
+#[test]
+fn regularisers_are_foretold() {
+    use rekindle::train::{L2Sp, Regularisation};
+    let rows = rows(24);
+    let look_at = |regularisation| look(&Freeze::Nothing, &rows, &[], &Fit { regularisation, ..ragged(1) }).memory;
+    let none = look_at(Regularisation::default());
+    let held = look_at(Regularisation { l2_sp: Some(L2Sp::new(0.1)), ..Regularisation::default() });
+    assert_eq!((none.start_weights, held.start_weights), (0, held.gradients));
+    look_at(Regularisation { mixout: Some(0.5), r_drop: Some(1.0), ..Regularisation::default() });
+}
+
+#[test]
 fn batches_are_those_of_the_first_epoch() {
     let rows = rows(45);
     let lengths: Vec<usize> = rows.iter().map(|row| row.row.len()).collect();

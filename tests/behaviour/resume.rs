@@ -7,16 +7,17 @@ use rekindle::backbone::Bert;
 use rekindle::head::Classifier;
 use rekindle::params::{Freeze, FreezePolicy};
 use rekindle::train::{
-    Control, Data, Event, Fit, Keep, Observer, ObserverError, Report, RunError, SaveEvery, StopReason, TrainError, fit,
+    Control, Data, Event, Fit, Keep, Monitor, Observer, ObserverError, Report, RunError, SaveEvery, StopReason,
+    TrainError, fit,
 };
 
 use super::support::*;
 
 /// Stops after a step, as a signal would; notes what is skipped and resumed.
 #[derive(Default)]
-struct Watch {
-    stop_after: Option<usize>,
-    seen: Vec<String>,
+pub(super) struct Watch {
+    pub(super) stop_after: Option<usize>,
+    pub(super) seen: Vec<String>,
 }
 
 impl Observer for Watch {
@@ -32,7 +33,7 @@ impl Observer for Watch {
     }
 }
 
-fn config(folder: &Path) -> Fit {
+pub(super) fn config(folder: &Path) -> Fit {
     Fit {
         epochs: 3,
         max_steps: None,
@@ -47,7 +48,7 @@ fn config(folder: &Path) -> Fit {
 }
 
 /// 40 rows in batches of 8, two a step: 3 steps an epoch, the last one of a single batch. Dropout is on.
-fn run(
+pub(super) fn run(
     model: &mut Model<Bert, Classifier>,
     policy: &dyn FreezePolicy,
     config: &Fit,
@@ -68,7 +69,7 @@ fn steps(folder: &Path) -> Vec<String> {
     names
 }
 
-fn same(a: &Report, b: &Report) {
+pub(super) fn same(a: &Report, b: &Report) {
     let plain =
         |report: &Report| Report { seconds: 0.0, cached_rows: 0, cached_bytes: 0, peak_bytes: None, ..report.clone() };
     assert_eq!(plain(a), plain(b));
@@ -108,6 +109,27 @@ fn an_early_stopped_run_stays_stopped() {
     let again = run(&mut fresh(), &Freeze::Nothing, &Fit { resume: true, ..config }, &mut Watch::default()).unwrap();
     assert_eq!((first.stop, again.stop), (StopReason::NoImprovement, StopReason::NoImprovement));
     same(&again, &first);
+}
+
+#[test]
+fn the_monitored_figure_goes_on() {
+    let config = |folder: &Path| Fit {
+        monitor: Monitor::Mcc,
+        eval_every: Some(1),
+        patience: Some(4),
+        epochs: 4,
+        ..config(folder)
+    };
+    let (whole_folder, folder) = (temporary(), temporary());
+    let mut whole = fresh();
+    let expected = run(&mut whole, &Freeze::Nothing, &config(whole_folder.path()), &mut Watch::default()).unwrap();
+    let mut watch = Watch { stop_after: Some(3), ..Watch::default() };
+    run(&mut fresh(), &Freeze::Nothing, &config(folder.path()), &mut watch).unwrap();
+    let (mut resumed, again) = (fresh(), Fit { resume: true, ..config(folder.path()) });
+    let report = run(&mut resumed, &Freeze::Nothing, &again, &mut Watch::default()).unwrap();
+    same(&report, &expected);
+    assert!(bits(&resumed) == bits(&whole));
+    assert!(expected.evaluations.iter().any(|evaluation| evaluation.monitored != 0.0));
 }
 
 #[test]

@@ -51,12 +51,14 @@ fn memory(f: &mut Formatter<'_>, memory: &MemoryForecast) -> fmt::Result {
     }
     part(f, Some(memory.moments), "optimizer moments")?;
     part(f, Some(memory.best_weights), "best weights so far")?;
+    part(f, Some(memory.start_weights), "starting weights")?;
     part(f, Some(memory.cache), "cache of frozen stages")?;
     part(f, memory.activations, "kept for the backward pass of the largest batch *")?;
     part(f, memory.working, "intermediate results *")?;
     part(f, Some(memory.gradients), "gradients *")?;
     part(f, Some(memory.new_weights), "updated weights beside the old *")?;
     part(f, Some(memory.saving), "copies while saving *")?;
+    part(f, Some(memory.heap), "holes in the heap")?;
     line(f, "", format!("{:>9}  * not all at the same time", ""))
 }
 

@@ -6,7 +6,7 @@ use crate::objective::Objective;
 use crate::params::{Kind, TrainPlan};
 use crate::train::Fit;
 use crate::train::config::Extent;
-use crate::train::trial::Trial;
+use crate::train::fit::Run;
 use serde::{Deserialize, Serialize};
 
 /// The micro-batches of the first epoch, which are known before the run.
@@ -165,7 +165,7 @@ pub(super) fn validations(config: &Fit, extent: &Extent) -> usize {
 }
 
 pub(super) fn operations<B, H, O>(
-    trial: &Trial<'_, B, H, O>,
+    run: &Run<'_, '_, B, H, O>,
     batches: &Batches,
     weight_a_cell: f64,
     cached: Cached,
@@ -175,7 +175,7 @@ where
     H: TaskHead<B::Features>,
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
-    let (plan, entries) = (&trial.plan, &trial.inventory.entries);
+    let (plan, entries) = (&run.plan, &run.inventory.entries);
     let values = |indices: &mut dyn Iterator<Item = usize>| {
         let products = indices.filter(|index| entries[*index].kind == Kind::Weight && entries[*index].shape.len() > 1);
         products.fold((0.0, 0.0), |(all, trains), index| {
@@ -185,13 +185,13 @@ where
     };
     let mixing = |stage: usize| {
         let of =
-            |(rows, longest): &(usize, usize)| *rows as f64 * trial.model.backbone.mixing_operations(stage, *longest);
+            |(rows, longest): &(usize, usize)| *rows as f64 * run.model.backbone.mixing_operations(stage, *longest);
         batches.train.iter().map(of).sum::<f64>()
     };
     let tokens = cells(&batches.train);
     let (mut frozen, mut trained) = (0.0, 0.0);
     for (stage, is_plain) in plan.plain.iter().enumerate() {
-        let (all, trains) = values(&mut trial.inventory.owned[stage].iter().copied());
+        let (all, trains) = values(&mut run.inventory.owned[stage].iter().copied());
         match is_plain {
             true => frozen += 2.0 * all * tokens + mixing(stage),
             false => trained += (4.0 * all + 2.0 * trains) * tokens + 3.0 * mixing(stage),

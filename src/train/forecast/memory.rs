@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// What a run holds in memory, by part, in bytes. `None` where the part cannot be measured: the model is on a device with
 /// memory of its own, or the system does not tell.
 ///
-/// Not all parts are there at once. The peak is the process, the moments, the best weights and the cache, and the largest
+/// Not all parts are there at once. The peak is the process, the moments, best and starting weights and the cache, and the largest
 /// of what one moment of the run adds to them: a backward pass (what it keeps and its intermediate results, or the
 /// gradients where those are more; with accumulation also the sum of gradients so far), an update (gradients, and the
 /// new weights beside the old), a validation pass (intermediate results), or the writing of a file.
@@ -25,6 +25,8 @@ pub struct MemoryForecast {
     pub new_weights: usize,
     /// What trains, as it was at the best validation, where there are several.
     pub best_weights: usize,
+    /// The weights that training starts from, where a regulariser holds on to them.
+    pub start_weights: usize,
     /// What frozen stages made of each example.
     pub cache: usize,
     /// What the largest micro-batch keeps for its backward pass.
@@ -33,6 +35,8 @@ pub struct MemoryForecast {
     pub working: Option<usize>,
     /// Copies made while a checkpoint or a file of weights is written.
     pub saving: usize,
+    /// Holes in the heap: a tenth of what the run adds. The allocator decides; up to a fifth was seen.
+    pub heap: usize,
     /// The most that the process will hold.
     pub peak: Option<usize>,
 }
@@ -44,6 +48,8 @@ pub(in crate::train) struct Parts {
     kept: Option<Line>,
     working: Option<Line>,
     validation_ratio: f64,
+    /// The weights that mixout mixes in each step.
+    mixed: usize,
 }
 
 impl Parts {
@@ -72,12 +78,14 @@ impl Parts {
             moments,
             new_weights: trainable,
             best_weights: if keeps_best { trainable } else { 0 },
+            start_weights: if config.regularisation.needs_start() { trainable } else { 0 },
             cache: cached.bytes(),
             saving,
             ..MemoryForecast::default()
         };
         let Measured { kept, working, validation_ratio, .. } = *measured;
-        Self { memory, kept, working, validation_ratio }
+        let mixed = if config.regularisation.mixout.is_some() { trainable } else { 0 };
+        Self { memory, kept, working, validation_ratio, mixed }
     }
 
     /// The memory of a run with micro-batches of so many rows.
@@ -87,20 +95,21 @@ impl Parts {
         (memory.activations, memory.working) =
             (self.kept.map(|line| line.at(rows)), self.working.map(|line| line.at(rows)));
         let validation = self.working.map(|line| line.at(rows * self.validation_ratio));
-        memory.peak = memory
-            .moment(validation, accumulation)
-            .zip(memory.process)
-            .map(|(most, process)| process + memory.moments + memory.best_weights + memory.cache + most);
+        if let Some((most, process)) = memory.moment(validation, accumulation, self.mixed).zip(memory.process) {
+            let held = memory.moments + memory.best_weights + memory.start_weights + memory.cache;
+            memory.heap = (held + most) / 10;
+            memory.peak = Some(process + held + most + memory.heap);
+        }
         memory
     }
 }
 
 impl MemoryForecast {
     /// The most that one moment of the run adds to what is always there.
-    fn moment(&self, validation: Option<usize>, accumulation: usize) -> Option<usize> {
+    fn moment(&self, validation: Option<usize>, accumulation: usize, mixed: usize) -> Option<usize> {
         let sum = if accumulation > 1 { self.gradients } else { 0 };
-        let backward = (self.activations? + self.working?).max(self.gradients) + sum;
-        let update = self.gradients + self.new_weights;
+        let backward = (self.activations? + self.working?).max(self.gradients) + sum + mixed;
+        let update = self.gradients + self.new_weights + mixed;
         Some(backward.max(update).max(self.saving).max(validation?))
     }
 }

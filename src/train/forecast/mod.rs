@@ -11,14 +11,16 @@ pub use effort::{BatchForecast, OperationForecast, TimeForecast};
 pub use memory::MemoryForecast;
 
 use super::config::Extent;
-use super::trial::Trial;
-use super::{Data, Fit, TrainError};
+use super::fit::{Run, begin};
+use super::process::PeakMemory;
+use super::{Data, Event, Fit};
 use crate::backbone::Backbone;
 use crate::error::Error;
 use crate::head::TaskHead;
 use crate::model::Model;
 use crate::objective::Objective;
-use crate::params::{FreezePolicy, Inventory, Progress, TrainPlan};
+use crate::params::{FreezePolicy, TrainPlan};
+use burn::module::Module;
 pub(super) use display::bytes;
 use effort::{Batches, Cached};
 pub(super) use memory::Parts;
@@ -76,10 +78,8 @@ where
     H: TaskHead<B::Features>,
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
-    let mut prepared = prepare(model, objective, data, policy, config)?;
-    let Shape { parts, measured, batches, cached } = shape(&mut prepared, data)?;
-    let Prepared { probe, widest_epoch, extent } = prepared;
-    let plan = &probe.trial.plan;
+    let Shape { parts, measured, batches, cached, operations, widest_epoch, extent, plan } =
+        shape(model, objective, data, policy, config)?;
     Ok(Forecast {
         steps: extent.steps,
         epochs: extent.epochs,
@@ -90,89 +90,93 @@ where
         all_values: plan.all_values(),
         batches: batches.forecast(),
         memory: parts.memory(config.batch_size.min(data.train.len()), config.accumulation),
-        operations: effort::operations(&probe.trial, &batches, measured.weight_a_cell, cached),
+        operations,
         time: effort::time(&measured, &batches, &extent, config, cached),
         data: DataForecast::of(objective, data.train, data.validation, model.backbone.positions()),
     })
 }
 
-/// What the probing of a run starts from.
-pub(super) struct Prepared<'a, B: Backbone, H, O: Objective> {
-    pub(super) probe: Probe<'a, B, H, O>,
-    pub(super) widest_epoch: usize,
-    pub(super) extent: Extent,
-}
-
-/// What the figures of a run of any batch size follow from.
+/// What the figures of a run, also of other batch sizes, follow from.
 pub(super) struct Shape {
     pub(super) parts: Parts,
     measured: Measured,
     batches: Batches,
     cached: Cached,
+    operations: OperationForecast,
+    /// The epoch, counted from 1, from which most is trained, and the plan of it.
+    widest_epoch: usize,
+    plan: TrainPlan,
+    extent: Extent,
 }
 
-/// Measures.
-pub(super) fn shape<B, H, O>(prepared: &mut Prepared<'_, B, H, O>, data: Data<'_, O::Example>) -> Result<Shape, Error>
+/// Measures on a copy of the model.
+pub(super) fn shape<B, H, O>(
+    model: &Model<B, H>,
+    objective: &O,
+    data: Data<'_, O::Example>,
+    policy: &dyn FreezePolicy,
+    config: &Fit,
+) -> Result<Shape, Error>
 where
     B: Backbone,
     H: TaskHead<B::Features>,
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
-    let measured = prepared.probe.measure()?;
-    let Trial { inventory, plan, objective, config, .. } = &prepared.probe.trial;
+    // `valid` copies running statistics, which a clone would share with the caller's model.
+    let (mut copy, trial) = (model.valid(), config.on_trial());
+    let mut run = begin(&mut copy, objective, data, policy, &trial, &mut [])?;
+    let extent = config.extent(data.train.len());
+    let widest_epoch = plan_widest(&mut run, policy, extent.epochs)?;
+    let measured = Probe(&mut run).measure()?;
     let lengths = |examples: &[O::Example]| examples.iter().map(|e| objective.length(e)).collect::<Vec<_>>();
     let batches = Batches::new(&lengths(data.train), &lengths(data.validation), config);
-    let cached = measured.cached(&batches, &prepared.extent, config, plan, objective.repeats());
-    let keeps_best = !data.validation.is_empty() && effort::validations(config, &prepared.extent) > 1;
-    let parts = Parts::new(plan, inventory, config, &measured, cached, keeps_best);
-    Ok(Shape { parts, measured, batches, cached })
-}
-
-/// Decides what is to be measured.
-pub(super) fn prepare<'a, B, H, O>(
-    model: &Model<B, H>,
-    objective: &'a O,
-    data: Data<'a, O::Example>,
-    policy: &dyn FreezePolicy,
-    config: &'a Fit,
-) -> Result<Prepared<'a, B, H, O>, Error>
-where
-    B: Backbone,
-    H: TaskHead<B::Features>,
-    O: Objective<Input = B::Input, Targets = H::Targets>,
-{
-    config.check(H::COUPLED)?;
-    if data.train.is_empty() {
-        return Err(TrainError::NoData { set: "training" }.into());
-    }
-    let extent = config.extent(data.train.len());
-    let inventory = Inventory::of(model)?;
-    let (widest_epoch, plan) = widest_plan(&inventory, policy, config, extent)?;
-    let trial = Trial::new(model, objective, data.train, inventory, plan, config);
-    let probe = Probe::new(trial, data.validation);
-    Ok(Prepared { probe, widest_epoch, extent })
+    let cached = measured.cached(&batches, &extent, config, &run.plan, objective.repeats());
+    let keeps_best = !data.validation.is_empty() && effort::validations(config, &extent) > 1;
+    let parts = Parts::new(&run.plan, &run.inventory, config, &measured, cached, keeps_best);
+    let operations = effort::operations(&run, &batches, measured.weight_a_cell, cached);
+    let plan = run.plan.clone();
+    Ok(Shape { parts, measured, batches, cached, operations, widest_epoch, plan, extent })
 }
 
 /// A policy is asked about so many epochs at most.
 const ASKED: usize = 1000;
 
-/// Of the plans of all epochs, the first of those that train most, and its epoch, counted from 1.
-fn widest_plan(
-    inventory: &Inventory,
+/// Puts in force the first of those plans that train most, of all epochs, and gives its epoch, counted from 1.
+fn plan_widest<B, H, O>(
+    run: &mut Run<'_, '_, B, H, O>,
     policy: &dyn FreezePolicy,
-    config: &Fit,
-    extent: Extent,
-) -> Result<(usize, TrainPlan), Error> {
-    let plan = |epoch: usize| {
-        let at = Progress { epoch, step: epoch * extent.steps_an_epoch };
-        TrainPlan::new(inventory, policy, &config.rates, at)
-    };
-    let mut widest = (1, plan(0)?);
-    for epoch in 1..extent.epochs.min(ASKED) {
-        let next = plan(epoch)?;
-        if next.trainable_values() > widest.1.trainable_values() {
-            widest = (epoch + 1, next);
+    epochs: usize,
+) -> Result<usize, Error>
+where
+    B: Backbone,
+    H: TaskHead<B::Features>,
+    O: Objective<Input = B::Input, Targets = H::Targets>,
+{
+    let (mut widest, mut most) = (0, 0);
+    for epoch in 0..epochs.min(ASKED) {
+        run.plan(policy, epoch)?;
+        if run.plan.trainable_values() > most {
+            (widest, most) = (epoch, run.plan.trainable_values());
         }
     }
-    Ok(widest)
+    run.plan(policy, widest)?;
+    Ok(widest + 1)
+}
+
+impl<B, H, O> Run<'_, '_, B, H, O>
+where
+    B: Backbone,
+    H: TaskHead<B::Features>,
+    O: Objective<Input = B::Input, Targets = H::Targets>,
+{
+    /// Looks ahead, where the configuration says so, and tells.
+    pub(super) fn foretell(&mut self, policy: &dyn FreezePolicy) -> Result<(), Error> {
+        if !self.config.forecast {
+            return Ok(());
+        }
+        let forecast = forecast(self.model, self.objective, self.data, policy, self.config)?;
+        self.memory = PeakMemory::start();
+        self.report.forecast_bytes = forecast.memory.peak;
+        self.tell(&Event::Forecast(&forecast))
+    }
 }

@@ -9,11 +9,11 @@ use crate::nn::RandomScope;
 use crate::objective::{Answer, Objective};
 use crate::random::mix;
 use crate::rows::RowsExt;
+use crate::train::TrainError;
 use crate::train::cache::run_plain;
+use crate::train::fit::Run;
 use crate::train::process::{peak, release, resident, restart_peak};
-use crate::train::step::{Gradients, Place, loss_not_finite};
-use crate::train::trial::Trial;
-use crate::train::{StepSeconds, TrainError};
+use crate::train::step::{Forward, Place, loss_not_finite};
 use burn::backend::DispatchDevice;
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -25,11 +25,8 @@ const CELLS: usize = 1024;
 /// Timed steps; the middle one counts. One more goes before them.
 const REPEATS: usize = 3;
 
-/// What is tried out, and on which examples.
-pub(in crate::train) struct Probe<'a, B: Backbone, H, O: Objective> {
-    pub(in crate::train) trial: Trial<'a, B, H, O>,
-    validation: &'a [O::Example],
-}
+/// What is tried out: a run on a copy, before its first step.
+pub(super) struct Probe<'r, 'a, 'o, B: Backbone, H, O: Objective>(pub(super) &'r mut Run<'a, 'o, B, H, O>);
 
 /// Bytes that grow by the same amount with each row.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,32 +75,28 @@ pub(super) struct Seconds {
     pub(super) update: f64,
 }
 
-impl<'a, B, H, O> Probe<'a, B, H, O>
+impl<B, H, O> Probe<'_, '_, '_, B, H, O>
 where
     B: Backbone,
     H: TaskHead<B::Features>,
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
-    pub(super) fn new(trial: Trial<'a, B, H, O>, validation: &'a [O::Example]) -> Self {
-        Self { trial, validation }
-    }
-
-    /// Measures what a run of the trial's configuration will need.
-    pub(in crate::train) fn measure(&mut self) -> Result<Measured, Error> {
+    /// Measures under the plan that is in force.
+    pub(super) fn measure(&mut self) -> Result<Measured, Error> {
         let longest = self.longest_first();
         if longest.is_empty() {
             return Err(TrainError::NoData { set: "labelled training" }.into());
         }
-        let length = |example| self.trial.objective.length(example);
-        let most = length(&self.trial.examples[longest[0]]).max(1);
-        let most_in_validation = self.validation.iter().map(length).max().unwrap_or(0);
+        let length = |example| self.0.objective.length(example);
+        let most = length(&self.0.data.train[longest[0]]).max(1);
+        let most_in_validation = self.0.data.validation.iter().map(length).max().unwrap_or(0);
         // Half a micro-batch at most, since a whole one would be the step that is foretold.
-        let more = (CELLS / most).max(2).min(self.trial.config.batch_size / 2).clamp(1, longest.len());
-        let few = 1;
+        let more = (CELLS / most).max(2).min(self.0.config.batch_size / 2).clamp(1, longest.len());
+        let few = if H::COUPLED { 2.min(more) } else { 1 };
         // What every later step finds done: lazy weights, thread pools, buffers of the matrix products.
         self.memory(&longest[..few])?;
         release();
-        let process = resident().filter(|_| in_host_memory(&self.trial.device));
+        let process = resident().filter(|_| in_host_memory(&self.0.device));
         let samples =
             process.is_some().then(|| Ok::<_, Error>([self.memory(&longest[..few])?, self.memory(&longest[..more])?]));
         let line = |[low, high]: [Option<usize>; 2]| Some(Line { rows: [few, more], bytes: [low?, high?] });
@@ -119,7 +112,7 @@ where
 
     /// Training examples that have an answer, the longest first.
     fn longest_first(&self) -> Vec<usize> {
-        let Trial { examples, objective, .. } = self.trial;
+        let (examples, objective) = (self.0.data.train, self.0.objective);
         let answered = |index: &usize| objective.answer(&examples[*index]) != Answer::Missing;
         let mut indices: Vec<usize> = (0..examples.len()).filter(answered).collect();
         indices.sort_by_key(|index| std::cmp::Reverse(objective.length(&examples[*index])));
@@ -128,7 +121,7 @@ where
 
     /// Rows of the middle one of the first epoch's batches by size, and their padded tokens.
     fn typical(&self) -> (Vec<usize>, usize) {
-        let Trial { examples, objective, config, .. } = self.trial;
+        let (examples, objective, config) = (self.0.data.train, self.0.objective, self.0.config);
         let lengths: Vec<usize> = examples.iter().map(|example| objective.length(example)).collect();
         let longest = |batch: &[usize]| batch.iter().map(|index| lengths[*index]).max().unwrap_or(0).max(1);
         let order =
@@ -148,7 +141,7 @@ where
     /// The bytes of one micro-batch.
     fn memory(&self, indices: &[usize]) -> Result<Bytes, Error> {
         let (working, _) = self.over(|| self.validate(indices))?;
-        let training = self.trial.model.clone().train();
+        let training = self.0.model.clone().train();
         release();
         let before = resident();
         let loss = self.loss(&training, indices)?;
@@ -169,19 +162,19 @@ where
 
     /// The loss of a micro-batch with its graph, as in a step.
     fn loss(&self, training: &Model<B, H>, indices: &[usize]) -> Result<Loss, Error> {
-        let forward = self.trial.forward(training);
+        let forward = self.forward(training);
         let _scope = RandomScope::new(mix(&[self.place().seed]));
         let batch = forward.batch(indices, self.place())?;
-        let loss = forward.loss_of(forward.state(batch.input, indices)?, batch.targets);
+        let loss = forward.loss_of(forward.begin(batch.input, indices)?, batch.targets)?;
         self.finite(loss, indices)
     }
 
     /// All stages and the loss, without a graph.
     fn validate(&self, indices: &[usize]) -> Result<Loss, Error> {
-        let model = self.trial.model.valid();
-        let batch = self.trial.forward(&model).batch(indices, self.place())?;
+        let model = self.0.model.valid();
+        let batch = self.forward(&model).batch(indices, self.place())?;
         model.backbone.check(&batch.input)?;
-        let state = run_plain(&model.backbone, &vec![true; self.trial.plan.plain.len()], batch.input);
+        let state = run_plain(&model.backbone, &vec![true; self.0.plan.plain.len()], batch.input);
         self.finite(model.head.loss(model.backbone.finish(state), batch.targets), indices)
     }
 
@@ -198,14 +191,14 @@ where
     }
 
     fn state_bytes(&self, indices: &[usize]) -> Result<f64, Error> {
-        let plain = &self.trial.plan.plain;
+        let plain = &self.0.plan.plain;
         if plain.first() != Some(&true) {
             return Ok(0.0);
         }
-        let batch = self.trial.forward(&self.trial.model).batch(indices, self.place())?;
-        let state = run_plain(&self.trial.model.valid().backbone, plain, batch.input);
+        let batch = self.forward(self.0.model).batch(indices, self.place())?;
+        let state = run_plain(&self.0.model.valid().backbone, plain, batch.input);
         let bytes: usize = state.encode().iter().map(crate::rows::Record::bytes).sum();
-        let length = |index: &usize| self.trial.objective.length(&self.trial.examples[*index]);
+        let length = |index: &usize| self.0.objective.length(&self.0.data.train[*index]);
         Ok(bytes as f64 / indices.iter().map(length).sum::<usize>().max(1) as f64)
     }
 
@@ -229,41 +222,51 @@ where
         Ok((seconds, weight / cells))
     }
 
-    /// One whole step, which leaves the weights as they are, and one validation pass; and the loss's weight.
+    /// The passes of one step by themselves, a whole step, and a validation pass; and the loss's weight. Rates are 0, so
+    /// weights stay as they are.
     fn timed(&mut self, indices: &[usize]) -> Result<(Seconds, f64), Error> {
-        let training = self.trial.model.clone().train();
         let mut seconds = Seconds::default();
         let start = Instant::now();
         self.validate(indices)?;
         seconds.validation = start.elapsed().as_secs_f64();
 
-        let forward = self.trial.forward(&training);
+        let training = self.0.model.clone().train();
+        let (forward, device) = (self.forward(&training), &self.0.device);
         let scope = RandomScope::new(mix(&[self.place().seed]));
         let start = Instant::now();
         let batch = forward.batch(indices, self.place())?;
-        let state = forward.state(batch.input, indices)?;
-        let is_plain = self.trial.plan.plain.first() == Some(&true);
-        if is_plain {
-            self.trial.device.sync().ok();
+        let begin = forward.begin(batch.input, indices)?;
+        if self.0.plan.plain.first() == Some(&true) {
+            device.sync().ok();
             seconds.prefix = start.elapsed().as_secs_f64();
         }
-        let loss = self.finite(forward.loss_of(state, batch.targets), indices)?;
+        let loss = self.finite(forward.loss_of(begin, batch.targets)?, indices)?;
         drop(scope);
-        let (loss_sum, weight) = (f64::from(loss.sum.clone().into_scalar::<f32>()), loss.weight);
-        let summed = GradientsParams::from_grads(loss.sum.backward(), &training);
-        self.trial.device.sync().ok();
+        let weight = loss.weight;
+        drop(GradientsParams::from_grads(loss.sum.backward(), &training));
+        device.sync().ok();
         seconds.rest = start.elapsed().as_secs_f64() - seconds.prefix;
 
-        let start = Instant::now();
-        let gradients = Gradients { summed, loss_sum, weight, seconds: StepSeconds::default() };
-        let place = self.place();
-        self.trial.update(&training, gradients, &[indices.to_vec()], place, 0.0)?;
-        seconds.update = start.elapsed().as_secs_f64();
+        self.0.rate = Some(0.0);
+        seconds.update = self.0.step(&[indices.to_vec()], 0)?.seconds.optimizer;
         Ok((seconds, weight))
     }
 
+    fn forward<'b>(&'b self, training: &'b Model<B, H>) -> Forward<'b, B, H, O> {
+        Forward {
+            snapshot: &*self.0.model,
+            training,
+            plain: &self.0.plan.plain,
+            cache: None,
+            objective: self.0.objective,
+            examples: self.0.data.train,
+            device: &self.0.device,
+            r_drop: self.0.config.regularisation.r_drop,
+        }
+    }
+
     fn place(&self) -> Place {
-        Place { seed: self.trial.config.seed, epoch: 0, step: 0 }
+        Place { seed: self.0.config.seed, epoch: 0, step: 0 }
     }
 }
 
