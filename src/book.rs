@@ -8,6 +8,8 @@ macro_rules! pages {
 pages! {
     Tour: "tour.md",
     ReadAPlan: "how-to/read-a-plan.md",
+    BeforeTheFirstStep: "how-to/before-the-first-step.md",
+    FindALearningRate: "how-to/find-a-learning-rate.md",
     ChooseAnOptimizer: "how-to/choose-an-optimizer.md",
     ThawStepByStep: "how-to/thaw-step-by-step.md",
     OwnFreezePolicy: "how-to/own-freeze-policy.md",

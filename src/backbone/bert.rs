@@ -78,6 +78,16 @@ impl Backbone for Bert {
         InputError::check_ids("segment", &input.type_ids, types)
     }
 
+    fn positions(&self) -> Option<usize> {
+        Some(self.max_length)
+    }
+
+    fn mixing_operations(&self, stage: usize, seq: usize) -> f64 {
+        let layer = stage.checked_sub(1).and_then(|index| self.encoder.layer.get(index));
+        // Queries with keys, probabilities with values: two operations for each pair of positions and each feature.
+        layer.map_or(0.0, |layer| 4.0 * (seq * seq * layer.attention.query.weight.dims()[0]) as f64)
+    }
+
     fn embed(&self, input: TextInput) -> BertState {
         BertState { hidden: self.embeddings.forward(input.ids, input.type_ids), mask: input.mask, pooler_output: None }
     }

@@ -41,6 +41,17 @@ pub trait Backbone: Module + ModuleDisplay {
         Ok(())
     }
 
+    /// The longest row that it can read, in tokens; `None` where there is no limit.
+    fn positions(&self) -> Option<usize> {
+        None
+    }
+
+    /// Multiplications and additions with which a stage mixes the positions of one row of `seq`: those of its matrix
+    /// products in which no parameter takes part, such as attention's two. A forecast counts them.
+    fn mixing_operations(&self, _stage: usize, _seq: usize) -> f64 {
+        0.0
+    }
+
     /// Runs stage 0.
     fn embed(&self, input: Self::Input) -> Self::State;
 

@@ -1,4 +1,4 @@
-use super::{Batch, Draws, Objective};
+use super::{Answer, Batch, Draws, Objective};
 use crate::backbone::TextInput;
 use crate::data::{DataError, Labels, PaddedRows, TextExample, TextTokenizer, TokenRow, pad_rows};
 use crate::random::mix;
@@ -90,6 +90,22 @@ impl Objective for TextClassification {
     fn fingerprint(&self, example: &LabelledRow) -> u64 {
         let label = example.label.map_or(u64::MAX, |label| label as u64);
         mix(&[hash_row(&example.row), label])
+    }
+
+    fn input_fingerprint(&self, example: &LabelledRow) -> Option<u64> {
+        Some(hash_row(&example.row))
+    }
+
+    fn answer(&self, example: &LabelledRow) -> Answer {
+        example.label.map_or(Answer::Missing, Answer::Class)
+    }
+
+    fn class_names(&self) -> Vec<String> {
+        self.labels.clone().into()
+    }
+
+    fn is_truncated(&self, example: &LabelledRow) -> Option<bool> {
+        Some(example.row.truncated)
     }
 
     fn repeats(&self) -> bool {

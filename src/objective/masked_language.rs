@@ -131,4 +131,12 @@ impl Objective for MaskedLanguage {
         let Masking { probability, whole_word } = self.masking;
         mix(&[hash_row(example), probability.to_bits(), u64::from(whole_word)])
     }
+
+    fn input_fingerprint(&self, example: &TokenRow) -> Option<u64> {
+        Some(hash_row(example))
+    }
+
+    fn is_truncated(&self, example: &TokenRow) -> Option<bool> {
+        Some(example.truncated)
+    }
 }

@@ -48,10 +48,44 @@ pub trait Objective: Send + Sync {
         self.length(example) as u64
     }
 
+    /// A number that two examples share exactly where the backbone reads the same in both, whatever their answers: by it
+    /// copies are found before a run. `None`, the default, looks for none.
+    fn input_fingerprint(&self, _example: &Self::Example) -> Option<u64> {
+        None
+    }
+
+    /// What there is to learn from an example, as far as this objective can say.
+    fn answer(&self, _example: &Self::Example) -> Answer {
+        Answer::Unsaid
+    }
+
+    /// The names of the classes that [`Answer::Class`] counts, in that order; none where there are no classes.
+    fn class_names(&self) -> Vec<String> {
+        vec![]
+    }
+
+    /// Whether the end of an example was cut off; `None` where that is not known.
+    fn is_truncated(&self, _example: &Self::Example) -> Option<bool> {
+        None
+    }
+
     /// Whether an example makes the same input every time, so that what frozen stages make of it may be kept.
     fn repeats(&self) -> bool {
         false
     }
+}
+
+/// What there is to learn from an example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The objective does not say, or makes the answer itself.
+    Unsaid,
+    /// There should be one, and there is none.
+    Missing,
+    /// This class.
+    Class(usize),
+    /// Something else, such as a number or a span.
+    Given,
 }
 
 /// A batch on the plain device.

@@ -69,6 +69,14 @@ impl Averaging {
         Self::Ema { decay, form: EmaForm::Constant }
     }
 
+    /// How many copies of the weights it holds.
+    pub(crate) fn copies(&self) -> usize {
+        match *self {
+            Self::Last { count, .. } => count,
+            _ => 1,
+        }
+    }
+
     /// What to do about numbers that mean nothing; `None` where they do.
     pub(crate) fn mend(&self) -> Option<&'static str> {
         match *self {

@@ -55,6 +55,11 @@ impl OptimizerConfig {
         matches!(self, Self::Adafactor(Adafactor { relative_step: true, .. }))
     }
 
+    /// How many values are remembered of a parameter of this shape.
+    pub(crate) fn state_values(&self, shape: &[usize]) -> usize {
+        self.state(shape).iter().map(|(_, size)| size).sum()
+    }
+
     /// Names and sizes of what is remembered of a parameter of this shape.
     pub(super) fn state(&self, shape: &[usize]) -> Vec<(&'static str, usize)> {
         let size = shape.iter().product();

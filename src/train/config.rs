@@ -66,6 +66,9 @@ pub struct Fit {
     /// Goes on from the newest whole checkpoint under `folder`, or starts where there is none. The caller gives the same
     /// model shape, data, policy and configuration; another one is an error.
     pub resume: bool,
+    /// Makes a [`Forecast`](super::Forecast) before the first step and tells it to the observers; it costs a few steps on a
+    /// copy.
+    pub forecast: bool,
 }
 
 /// When a run saves a checkpoint, besides at its end.
@@ -115,13 +118,36 @@ impl Default for Fit {
             save_every: None,
             keep_checkpoints: 2,
             resume: false,
+            forecast: false,
         }
     }
+}
+
+/// How far a run goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Extent {
+    pub(super) steps_an_epoch: usize,
+    pub(super) steps: usize,
+    /// Epochs begun.
+    pub(super) epochs: usize,
 }
 
 impl Fit {
     pub(super) fn clipping(&self) -> Clipping {
         Clipping { norm: self.clip_norm, norm_type: self.clip_norm_type, value: self.clip_value }
+    }
+
+    /// The same training without a trace: nothing is written, cached or foretold.
+    pub(super) fn on_trial(&self) -> Self {
+        let quiet = Self { folder: None, save_every: None, resume: false, ..self.clone() };
+        Self { cache: Cache::None, forecast: false, patience: None, ..quiet }
+    }
+
+    /// How far a run over so many examples goes, which are at least one.
+    pub(super) fn extent(&self, examples: usize) -> Extent {
+        let steps_an_epoch = examples.div_ceil(self.batch_size).div_ceil(self.accumulation);
+        let steps = self.max_steps.unwrap_or(self.epochs.saturating_mul(steps_an_epoch));
+        Extent { steps_an_epoch, steps, epochs: steps.div_ceil(steps_an_epoch) }
     }
 
     /// Refuses options that mean nothing.

@@ -116,6 +116,24 @@ pub enum TrainError {
         /// The figure.
         monitor: &'static str,
     },
+    /// Nothing says how much memory there is, or how much a run needs.
+    #[error(
+        "the memory of a run cannot be foretold here: that needs Linux and a device in the host's memory; choose the batch size yourself"
+    )]
+    MemoryUnknown,
+    /// A run does not fit into memory, however small its micro-batches.
+    #[error(
+        "even micro-batches of {batch_size} rows would need {} of at most {}; cut examples shorter, freeze more, cache less, or allow more",
+        super::bytes(*peak), super::bytes(*budget)
+    )]
+    DoesNotFit {
+        /// Rows of the smallest micro-batch that makes the step.
+        batch_size: usize,
+        /// The most that the process would hold, in bytes.
+        peak: usize,
+        /// The most that it may hold.
+        budget: usize,
+    },
     /// The figure to choose the best validation by has no value for these examples.
     #[error("cannot take {monitor} of the validation examples, which monitor asks for: {source}")]
     Figure {

@@ -1,4 +1,4 @@
-use super::{Evaluation, Fit, ObserverError, Report, RunError};
+use super::{Evaluation, Fit, Forecast, ObserverError, Report, RunError};
 use crate::cache::{CacheError, CachePlan, CacheReport};
 use crate::error::Error;
 use crate::params::{PlanChange, TrainPlan};
@@ -19,6 +19,16 @@ pub enum Event<'a> {
         examples: usize,
         /// How it trains.
         config: &'a Fit,
+    },
+    /// What the run will take, where the configuration asks for it; before [`Event::Start`].
+    Forecast(&'a Forecast),
+    /// The checkpoint that the run goes on from was saved by another version of this crate. It is read the same way, but the
+    /// last bits of what follows may not be those of a run by one version.
+    OtherVersion {
+        /// The version that saved it.
+        there: &'a str,
+        /// This one.
+        here: &'a str,
     },
     /// The run goes on from a checkpoint; comes before [`Event::Start`].
     Resumed {

@@ -1,11 +1,15 @@
 use super::cache::States;
+use super::config::Extent;
 use super::evaluate::{evaluate_from, plain_device};
+use super::identity::Identity;
 use super::lock::Lock;
 use super::planning::Planning;
-use super::saved::{self, Identity, Restored, Snapshot};
+use super::process::PeakMemory;
+use super::saved::{self, Restored, Snapshot};
 use super::start::Start;
 use super::{
-    Evaluation, Event, Fit, History, Keep, Observer, Observers, Report, RunError, SaveEvery, StopReason, TrainError,
+    Data, Evaluation, Event, Fit, History, Keep, Observer, Observers, Report, RunError, SaveEvery, StopReason,
+    TrainError,
 };
 use crate::backbone::Backbone;
 use crate::checkpoint::save_weights;
@@ -19,15 +23,6 @@ use crate::params::{Freeze, FreezePolicy, Inventory, Progress, TrainPlan};
 use burn::tensor::Device;
 use std::collections::BTreeSet;
 use std::time::Instant;
-
-/// The examples of a run.
-#[derive(Debug)]
-pub struct Data<'a, E> {
-    /// To train on.
-    pub train: &'a [E],
-    /// To measure on during the run; may be empty.
-    pub validation: &'a [E],
-}
 
 /// Trains what the policy leaves free, on the device that the model is on.
 ///
@@ -54,6 +49,26 @@ where
     H: TaskHead<B::Features>,
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
+    let mut run = begin(model, objective, data, policy, config, observers)?;
+    let begun = run.go_on().and_then(|()| run.foretell());
+    let done = begun.and_then(|()| run.train()).and_then(|()| run.finish());
+    run.tell_failure(done)
+}
+
+/// A run before its first step.
+pub(super) fn begin<'a, 'o, B, H, O>(
+    model: &'a mut Model<B, H>,
+    objective: &'a O,
+    data: Data<'a, O::Example>,
+    policy: &'a dyn FreezePolicy,
+    config: &'a Fit,
+    observers: &'a mut [&'o mut dyn Observer],
+) -> Result<Run<'a, 'o, B, H, O>, Error>
+where
+    B: Backbone,
+    H: TaskHead<B::Features>,
+    O: Objective<Input = B::Input, Targets = H::Targets>,
+{
     config.check(H::COUPLED)?;
     if data.validation.is_empty() && (config.patience.is_some() || policy.needs_validation()) {
         return Err(TrainError::NoData { set: "validation" }.into());
@@ -66,16 +81,13 @@ where
     // Refused before anything is written; a plan that needs gradients is made when they are measured.
     let first: &dyn FreezePolicy = if policy.needs_gradients() { &Freeze::Nothing } else { policy };
     let plan = TrainPlan::new(&inventory, first, &config.rates, Progress::default())?;
-    let steps_an_epoch = data.train.len().div_ceil(config.batch_size).div_ceil(config.accumulation);
-    let steps = config.max_steps.unwrap_or(config.epochs.saturating_mul(steps_an_epoch));
-    let epochs = steps.div_ceil(steps_an_epoch);
+    let Extent { steps_an_epoch, steps, .. } = config.extent(data.train.len());
     config.schedule.check_for(steps).map_err(TrainError::from)?;
-    let lengths: Vec<usize> = data.train.iter().map(|example| objective.length(example)).collect();
     let prints = |examples: &[O::Example]| examples.iter().map(|example| objective.fingerprint(example)).collect();
     let prints = [prints(data.train), prints(data.validation)];
     let identity = Identity::of(config, policy, prints, &inventory, model.head.settings());
 
-    let mut run = Run {
+    Ok(Run {
         device: plain_device(model).autodiff(),
         optimizer: Optimizer::new(config.optimizer),
         average: Averager::new(config.averaging, steps_an_epoch),
@@ -104,10 +116,10 @@ where
         start: Instant::now(),
         seconds_before: 0.0,
         saved_at: Instant::now(),
+        rate: None,
+        memory: PeakMemory::start(),
         _lock: lock,
-    };
-    let done = run.go_on().and_then(|()| run.train(&lengths, epochs)).and_then(|()| run.finish());
-    run.tell_failure(done)
+    })
 }
 
 pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
@@ -115,8 +127,8 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     pub(super) objective: &'a O,
     pub(super) data: Data<'a, O::Example>,
     pub(super) config: &'a Fit,
-    observers: Observers<'a, 'o>,
-    history: Option<History>,
+    pub(super) observers: Observers<'a, 'o>,
+    pub(super) history: Option<History>,
     pub(super) inventory: Inventory,
     pub(super) policy: &'a dyn FreezePolicy,
     pub(super) plan: TrainPlan,
@@ -142,6 +154,9 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     start: Instant,
     seconds_before: f64,
     saved_at: Instant,
+    /// A factor on every learning rate instead of the schedule's.
+    pub(super) rate: Option<f64>,
+    pub(super) memory: PeakMemory,
     _lock: Option<Lock>,
 }
 
@@ -180,16 +195,22 @@ where
         *self.model = model;
         self.start_weights = start;
         self.average = average;
+        let version = self.identity.other_version(&state.identity).map(str::to_owned);
         (self.best, self.optimizer, self.trained, self.report) = (best, optimizer, state.trained, state.report);
         self.planning = state.planning;
         self.seconds_before = self.report.seconds;
         self.stop_without_improvement();
         self.observers.restore(state.observers)?;
+        if let Some(there) = version {
+            self.tell(&Event::OtherVersion { there: &there, here: env!("CARGO_PKG_VERSION") })?;
+        }
         let report = self.report.clone();
         self.tell(&Event::Resumed { step: report.steps, report: &report })
     }
 
-    fn train(&mut self, lengths: &[usize], epochs: usize) -> Result<(), Error> {
+    fn train(&mut self) -> Result<(), Error> {
+        let lengths: Vec<usize> = self.data.train.iter().map(|example| self.objective.length(example)).collect();
+        let (lengths, epochs) = (lengths.as_slice(), self.steps.div_ceil(self.steps_an_epoch));
         let (steps, examples, config) = (self.steps, lengths.len(), self.config);
         self.tell(&Event::Start { steps, epochs, examples, config })?;
         let done = self.all_steps(lengths, epochs);
@@ -242,7 +263,7 @@ where
         if !due {
             return Ok(());
         }
-        self.report.seconds = self.seconds();
+        self.measure();
         let start = self.start_weights.save(&*self.model, folder)?;
         let snapshot = Snapshot {
             model: &*self.model,
@@ -328,35 +349,16 @@ where
         self.report.all_values = self.plan.all_values();
         let held = self.inventory.entries.iter().filter(|entry| self.optimizer.holds(entry.id));
         self.report.optimizer_parameters = held.map(|entry| entry.path.clone()).collect();
-        self.report.seconds = self.seconds();
+        self.measure();
         let report = self.report.clone();
         self.tell(&Event::End { report: &report })?;
         Ok(report)
     }
 
-    fn seconds(&self) -> f64 {
-        self.seconds_before + self.start.elapsed().as_secs_f64()
-    }
-
-    /// Lets every observer know, the history first.
-    pub(super) fn tell(&mut self, event: &Event<'_>) -> Result<(), Error> {
-        if let Some(history) = &mut self.history {
-            history.write(event)?;
-        }
-        let told = self.observers.tell(event);
-        self.report.observer_failures.append(&mut self.observers.failures);
-        if std::mem::take(&mut self.observers.stop) {
-            self.stop = self.stop.or(Some(StopReason::Observer));
-        }
-        Ok(told?)
-    }
-
-    /// Lets observers know that the run ends with an error, which says more than one of theirs would.
-    fn tell_failure(&mut self, result: Result<Report, Error>) -> Result<Report, Error> {
-        if let Err(error) = &result {
-            self.observers.tell(&Event::Failed { error }).ok();
-        }
-        result
+    /// Time and memory so far, those of the run before an interruption included.
+    fn measure(&mut self) {
+        self.report.seconds = self.seconds_before + self.start.elapsed().as_secs_f64();
+        self.report.peak_bytes = self.report.peak_bytes.max(self.memory.bytes());
     }
 
     /// Saves the last good weights before an error goes up, which says more than one of saving them would.

@@ -1,6 +1,11 @@
 //! The observers of a run: who is told, who has failed, and what they ask for.
 
-use super::{Control, Event, Observer, ObserverError, TrainError};
+use super::fit::Run;
+use super::{Control, Event, Observer, ObserverError, Report, StopReason, TrainError};
+use crate::backbone::Backbone;
+use crate::error::Error;
+use crate::head::TaskHead;
+use crate::objective::Objective;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -68,5 +73,33 @@ impl<'a, 'o> Observers<'a, 'o> {
         }
         self.failures.push(format!("{name}: {error}"));
         self.tell(&Event::ObserverFailed { name: &name, error: &error })
+    }
+}
+
+impl<B, H, O> Run<'_, '_, B, H, O>
+where
+    B: Backbone,
+    H: TaskHead<B::Features>,
+    O: Objective<Input = B::Input, Targets = H::Targets>,
+{
+    /// Lets every observer know, the history first.
+    pub(super) fn tell(&mut self, event: &Event<'_>) -> Result<(), Error> {
+        if let Some(history) = &mut self.history {
+            history.write(event)?;
+        }
+        let told = self.observers.tell(event);
+        self.report.observer_failures.append(&mut self.observers.failures);
+        if std::mem::take(&mut self.observers.stop) {
+            self.stop = self.stop.or(Some(StopReason::Observer));
+        }
+        Ok(told?)
+    }
+
+    /// Lets observers know that the run ends with an error, which says more than one of theirs would.
+    pub(super) fn tell_failure(&mut self, result: Result<Report, Error>) -> Result<Report, Error> {
+        if let Err(error) = &result {
+            self.observers.tell(&Event::Failed { error }).ok();
+        }
+        result
     }
 }

@@ -2,8 +2,9 @@
 
 use super::fit::Run;
 use super::probe::{measure, probe_batches};
-use super::{Evaluation, Event};
+use super::{Evaluation, Event, Fit};
 use crate::backbone::Backbone;
+use crate::data::BatchOrder;
 use crate::error::Error;
 use crate::head::TaskHead;
 use crate::objective::Objective;
@@ -139,6 +140,23 @@ where
         let plan = self.plan.clone();
         self.tell(&Event::Plan { plan: &plan, change: &change, epoch, step })?;
         if stale { self.fill_caches() } else { Ok(()) }
+    }
+
+    /// The plan at this step of a fresh run, as far as it does not hang on validations and signals to come.
+    pub(super) fn plan_at(&mut self, epoch: usize, step: usize) -> Result<TrainPlan, Error> {
+        if self.policy.needs_gradients() && self.planning.gradients.is_none() {
+            let Fit { batch_size, seed, bucket, .. } = *self.config;
+            let lengths: Vec<usize> = self.data.train.iter().map(|example| self.objective.length(example)).collect();
+            let batches = BatchOrder { batch_size, seed, shuffle: true, bucket }.batches(&lengths, 0);
+            self.measure_or_restore(true, &batches)?;
+        }
+        let at = Progress { step, ..self.progress(epoch, &[]) };
+        Ok(TrainPlan::new(&self.inventory, self.policy, &self.config.rates, at)?)
+    }
+
+    /// Puts a plan in force that no step has been taken under.
+    pub(super) fn begin_with(&mut self, plan: TrainPlan) -> Result<(), Error> {
+        self.adopt(plan, PlanChange::default(), 0)
     }
 
     /// Takes up the signals that came since the last time; whether there were any.

@@ -1,4 +1,4 @@
-use super::{Control, Event, Observer, ObserverError, StepInfo, Throughput};
+use super::{Control, Event, Observer, ObserverError, StepInfo, Throughput, bytes};
 use crate::params::{short, thousands};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
@@ -48,6 +48,12 @@ impl ProgressLine {
         }
     }
 
+    /// Forgets the run.
+    fn end(&mut self) {
+        self.bar.take().inspect(ProgressBar::finish_and_clear);
+        (self.smoothed_loss, self.throughput) = (None, Throughput::default());
+    }
+
     fn caching(&mut self, done: usize, all: usize) {
         if done == all {
             self.bar.take().inspect(ProgressBar::finish_and_clear);
@@ -86,6 +92,12 @@ impl ProgressLine {
 impl Observer for ProgressLine {
     fn on(&mut self, event: &Event<'_>) -> Result<Control, ObserverError> {
         match event {
+            Event::Forecast(forecast) => self.line(forecast.to_string()),
+            Event::OtherVersion { there, here } => {
+                self.line(format!(
+                    "these checkpoints were saved by version {there}, this is {here}: the last bits may differ"
+                ));
+            }
             Event::Skipped { error } => self.line(format!("{error}; the one before it is used")),
             Event::Resumed { step, .. } => self.line(format!("goes on after step {step}")),
             Event::Cache(plan) => self.line(plan.to_string()),
@@ -104,10 +116,13 @@ impl Observer for ProgressLine {
                 self.line(format!("validation at step {}: loss {:.4}{accuracy}{f1}", evaluation.step, summary.loss));
             }
             Event::ObserverFailed { name, error } => self.line(format!("{name} failed and is left out: {error}")),
-            Event::End { .. } | Event::Failed { .. } => {
-                self.bar.take().inspect(ProgressBar::finish_and_clear);
-                (self.smoothed_loss, self.throughput) = (None, Throughput::default());
+            Event::End { report } => {
+                self.end();
+                if let (Some(peak), Some(foretold)) = (report.peak_bytes, report.forecast_bytes) {
+                    self.line(format!("memory: {} at most, {} foretold", bytes(peak), bytes(foretold)));
+                }
             }
+            Event::Failed { .. } => self.end(),
             _ => {}
         }
         Ok(Control::Continue)

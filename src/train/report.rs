@@ -84,6 +84,13 @@ pub struct Report {
     pub observer_failures: Vec<String>,
     /// Wall time in seconds.
     pub seconds: f64,
+    /// The most memory that the process held during the run, in bytes, as the system counts it: Linux's `VmHWM`, which the run
+    /// sets back at its start. `None` where the system does not tell.
+    #[serde(default)]
+    pub peak_bytes: Option<usize>,
+    /// What was foretold of it, where [`Fit::forecast`](super::Fit::forecast) asked.
+    #[serde(default)]
+    pub forecast_bytes: Option<usize>,
 }
 
 impl Report {

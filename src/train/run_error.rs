@@ -42,7 +42,7 @@ pub enum RunError {
     },
     /// The run that is to go on is another one.
     #[error(
-        "the run in `{}` had another {what}; give the same one to go on, or another folder to start anew",
+        "the run in `{}` had another {what}: {difference}; give the same one to go on, or another folder to start anew",
         folder.display()
     )]
     OtherRun {
@@ -50,6 +50,8 @@ pub enum RunError {
         folder: PathBuf,
         /// What differs: configuration, freeze policy, data, model, loss or head.
         what: &'static str,
+        /// Its fields that differ, each with the value there and the one here.
+        difference: String,
     },
     /// A checkpoint exists, and the run was not told to go on from it.
     #[error(

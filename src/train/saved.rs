@@ -3,68 +3,20 @@
 //! `checkpoints/step-00000120/` holds `weights.safetensors` and `best.safetensors` (what has trained so far),
 //! `moments.safetensors` (the optimizer's), `average.safetensors` (where the run averages), `state.json` and
 //! `checksums.json`. What has never trained stands once, in `base-<hash>.safetensors` beside them, so that a checkpoint
-//! costs what trains.
+//! costs what trains, and so do the fingerprints of the examples, in `rows-<hash>.bin`.
 
+use super::identity::{self, Identity};
 use super::planning::Planning;
 use super::start::Start;
-use super::{Fit, Report, RunError};
+use super::{Report, RunError};
 use crate::checkpoint::{CheckpointError, load_selected, save_tensors_hashed, selected, write_file, write_folder};
 use crate::error::Error;
 use crate::file::remove_unfinished;
 use crate::optim::{Averager, Optimizer};
-use crate::params::{FreezePolicy, Inventory};
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
 use std::path::{Path, PathBuf};
-
-/// What a run is, so that another one does not go on from its checkpoints.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Identity {
-    pub(super) configuration: String,
-    pub(super) policy: String,
-    pub(super) data: String,
-    pub(super) model: String,
-    /// What the head says of itself besides parameters.
-    #[serde(default)]
-    pub(super) head: String,
-}
-
-impl Identity {
-    pub(super) fn of(
-        config: &Fit,
-        policy: &dyn FreezePolicy,
-        examples: [Vec<u64>; 2],
-        inventory: &Inventory,
-        head: String,
-    ) -> Self {
-        let hash = |value: &dyn Debug| blake3::hash(format!("{value:?}").as_bytes()).to_hex().to_string();
-        let entries = inventory.entries.iter().map(|entry| (&entry.path, &entry.shape, entry.kind));
-        // Where and how often a run saves does not change what it computes, nor where it keeps states.
-        let config = Fit { folder: None, resume: false, save_every: None, keep_checkpoints: 0, ..config.clone() };
-        let config = Fit { cache: config.cache.arithmetic(), ..config };
-        Self {
-            configuration: format!("{config:?}"),
-            policy: format!("{policy:?}"),
-            data: hash(&examples),
-            model: hash(&entries.collect::<Vec<_>>()),
-            head,
-        }
-    }
-
-    fn difference(&self, other: &Self) -> Option<&'static str> {
-        [
-            ("model", self.model != other.model),
-            ("data set", self.data != other.data),
-            ("freeze policy", self.policy != other.policy),
-            ("loss or head", self.head != other.head),
-            ("configuration", self.configuration != other.configuration),
-        ]
-        .into_iter()
-        .find_map(|(what, differs)| differs.then_some(what))
-    }
-}
 
 /// Everything but tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -131,6 +83,7 @@ pub(super) fn save<M: Module>(
     snapshot: &Snapshot<'_, M>,
     keep: usize,
 ) -> Result<PathBuf, Error> {
+    snapshot.identity.save_rows(folder)?;
     let dir = folder.join(CHECKPOINTS).join(format!("step-{:08}", snapshot.report.steps));
     let trained = |path: &str| snapshot.trained.contains(path);
     let moments = snapshot.optimizer.moments(snapshot.model);
@@ -195,11 +148,9 @@ pub(super) fn restore<M: Module>(
     let all = list(folder)?;
     let mut newest = None;
     for dir in all.iter().rev() {
-        match read(folder, dir, model, fresh.clone()) {
-            Ok(restored) => match identity.difference(&restored.state.identity) {
-                Some(what) => return Err(run(RunError::OtherRun { folder: folder.into(), what })),
-                None => return Ok(Some(restored)),
-            },
+        match read(folder, dir, model, fresh.clone(), identity) {
+            Ok(restored) => return Ok(Some(restored)),
+            Err(error @ RunError::OtherRun { .. }) => return Err(run(error)),
             Err(error) => {
                 skipped(&error);
                 newest.get_or_insert(error.to_string());
@@ -222,6 +173,7 @@ fn read<M: Module>(
     dir: &Path,
     model: &M,
     (optimizer, average): (Optimizer, Averager),
+    identity: &Identity,
 ) -> Result<Restored<M>, RunError> {
     let damaged = |reason: String| RunError::Damaged { path: dir.into(), reason };
     let expected: BTreeMap<String, String> = read_json(&dir.join(CHECKSUMS)).map_err(damaged)?;
@@ -231,6 +183,7 @@ fn read<M: Module>(
         return Err(damaged(format!("`{file}` is missing or not as it was written")));
     }
     let state: State = read_json(&dir.join(STATE)).map_err(damaged)?;
+    identity::check(identity, &state.identity, folder)?;
     let fill = || -> Result<_, CheckpointError> {
         let trained = |path: &str| state.trained.contains(path);
         let model = load_selected(model, &folder.join(&state.base), |path| !trained(path))?;

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::head::{Loss, TaskHead};
 use crate::model::Model;
 use crate::nn::RandomScope;
-use crate::objective::{Draws, Objective};
+use crate::objective::{Batch, Draws, Objective};
 use crate::optim::{GradientNorms, Update, not_finite};
 use crate::params::missing_gradients;
 use crate::random::mix;
@@ -43,7 +43,7 @@ pub(super) struct Forward<'a, B: Backbone, H, O: Objective> {
 
 /// What a forward pass that may drop out begins with.
 #[derive(Clone)]
-enum Begin<I, S> {
+pub(super) enum Begin<I, S> {
     Input(I),
     State(S),
 }
@@ -95,18 +95,28 @@ where
 
     fn loss(&self, indices: &[usize], place: Place, seconds: &mut StepSeconds) -> Result<Loss, Error> {
         let start = Instant::now();
+        let batch = self.batch(indices, place)?;
+        seconds.data += start.elapsed().as_secs_f64();
+        self.loss_of(self.begin(batch.input, indices)?, batch.targets)
+    }
+
+    /// The examples with these indices, their targets checked.
+    pub(super) fn batch(&self, indices: &[usize], place: Place) -> Result<Batch<B::Input, H::Targets>, Error> {
         let chosen: Vec<_> = indices.iter().map(|index| &self.examples[*index]).collect();
         let draws = Draws::new(place.seed, place.epoch as u64, indices);
         let batch = self.objective.batch(&chosen, &draws, &self.device.clone().inner())?;
-        seconds.data += start.elapsed().as_secs_f64();
         self.training.head.check(&batch.targets)?;
-        let begin = self.begin(batch.input, indices)?;
+        Ok(batch)
+    }
+
+    /// The loss of what a batch begins with.
+    pub(super) fn loss_of(&self, begin: Begin<B::Input, B::State>, targets: H::Targets) -> Result<Loss, Error> {
         let head = &self.training.head;
         let Some(alpha) = self.r_drop else {
-            return Ok(head.loss(self.features(begin), batch.targets));
+            return Ok(head.loss(self.features(begin), targets));
         };
         let (first, second) = (self.features(begin.clone()), self.features(begin));
-        let loss = head.r_drop(first, second, batch.targets, alpha).ok_or(TrainError::NoRDrop)?;
+        let loss = head.r_drop(first, second, targets, alpha).ok_or(TrainError::NoRDrop)?;
         match RandomScope::sites() {
             0 => Err(TrainError::NothingDropsOut.into()),
             _ => Ok(loss),
@@ -125,7 +135,7 @@ where
     }
 
     /// The state after the plain stages, or the input where the first stage is none, on the autodiff device.
-    fn begin(&self, input: B::Input, indices: &[usize]) -> Result<Begin<B::Input, B::State>, Error> {
+    pub(super) fn begin(&self, input: B::Input, indices: &[usize]) -> Result<Begin<B::Input, B::State>, Error> {
         if let Some(state) = self.cache.and_then(|cache| cache.get(indices)) {
             return Ok(Begin::State(state.lift(self.device)));
         }
@@ -137,7 +147,7 @@ where
     }
 }
 
-fn loss_not_finite(loss: f64, indices: &[usize], place: Place) -> TrainError {
+pub(super) fn loss_not_finite(loss: f64, indices: &[usize], place: Place) -> TrainError {
     TrainError::LossNotFinite {
         step: place.step + 1,
         epoch: place.epoch + 1,
@@ -154,7 +164,7 @@ where
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
     /// One optimizer step. `self.model` changes only when everything about it is finite.
-    pub(super) fn step(&mut self, micro_batches: &[Vec<usize>], epoch: usize) -> Result<(), Error> {
+    pub(super) fn step(&mut self, micro_batches: &[Vec<usize>], epoch: usize) -> Result<StepInfo, Error> {
         let start = Instant::now();
         let place = Place { seed: self.config.seed, epoch, step: self.report.steps };
         let mixout = self.mixout(place);
@@ -184,7 +194,7 @@ where
 
         let grad_norm = norms.total() / weight;
         let (clipped, scale) = self.config.clipping().apply(&training, summed, norms.total(), weight);
-        let schedule = self.config.schedule.factor(place.step, self.steps);
+        let schedule = self.rate.unwrap_or_else(|| self.config.schedule.factor(place.step, self.steps));
         let updates = self.updates(schedule, place.step);
         let moved = match &mixout {
             Some(mixout) => mixout.unmix(training.valid(), &self.model.valid()),
@@ -212,7 +222,8 @@ where
         self.report.examples += info.examples;
         self.report.tokens += info.tokens;
         self.report.padding += info.padding;
-        self.tell(&Event::Step(&info))
+        self.tell(&Event::Step(&info))?;
+        Ok(info)
     }
 
     /// What is known of a step from its examples and rates alone.

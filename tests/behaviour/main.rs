@@ -12,6 +12,7 @@ mod distillation;
 mod event_files;
 mod files;
 mod folders;
+mod forecast;
 mod foreign;
 mod freezing;
 mod input_faults;

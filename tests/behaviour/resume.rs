@@ -24,6 +24,7 @@ pub(super) struct Watch {
 impl Observer for Watch {
     fn on(&mut self, event: &Event<'_>) -> Result<Control, ObserverError> {
         match event {
+            Event::OtherVersion { there, here } => self.seen.push(format!("saved by {there}, not {here}")),
             Event::Resumed { step, .. } => self.seen.push(format!("resumed {step}")),
             Event::Skipped { error } => self.seen.push(error.to_string()),
             Event::Step(info) if Some(info.step) == self.stop_after => return Ok(Control::Stop),
@@ -70,7 +71,8 @@ fn steps(folder: &Path) -> Vec<String> {
 }
 
 pub(super) fn same(a: &Report, b: &Report) {
-    let plain = |report: &Report| Report { seconds: 0.0, cache: CacheReport::default(), ..report.clone() };
+    let plain =
+        |report: &Report| Report { seconds: 0.0, cache: CacheReport::default(), peak_bytes: None, ..report.clone() };
     assert_eq!(plain(a), plain(b));
 }
 
@@ -201,23 +203,61 @@ fn another_run_does_not_go_on_from_these_checkpoints() {
         run_error(run(model, policy, config, &mut Watch::default()))
     };
     let seed = Fit { seed: 6, ..again.clone() };
-    for (error, expected) in [
-        (other(&mut fresh(), &Freeze::Bottom(1), &again), "freeze policy"),
-        (other(&mut fresh(), &Freeze::Nothing, &seed), "configuration"),
+    let rate = Fit { rates: rekindle::params::Rates::new(2e-3), clip_norm: None, ..again.clone() };
+    let mut wider = Model::new(fresh().backbone, Classifier::new(32, 5, 99, &device()).with_dropout(0.1));
+    for (error, expected, said) in [
+        (other(&mut fresh(), &Freeze::Bottom(1), &again), "freeze policy", "Nothing there, Bottom(1) here"),
+        (other(&mut fresh(), &Freeze::Nothing, &seed), "configuration", "seed 5 there, 6 here"),
+        (other(&mut fresh(), &Freeze::Nothing, &rate), "configuration", "rates.lr 0.003 there, 0.002 here"),
+        (other(&mut fresh(), &Freeze::Nothing, &rate), "configuration", "clip_norm 1.0 there, null here"),
+        (other(&mut wider, &Freeze::Nothing, &again), "model", "[32, 4] Weight there, head.linear.weight [32, 5]"),
     ] {
         assert!(matches!(&error, RunError::OtherRun { what, .. } if *what == expected), "{error}");
+        assert!(error.to_string().contains(said), "{error}");
     }
     let rows = rows(56);
     let data = Data { train: &rows[..38], validation: &rows[40..] };
     let error = run_error(fit(&mut fresh(), &task(), data, &Freeze::Nothing, &again, &mut []));
     assert!(matches!(&error, RunError::OtherRun { what: "data set", .. }), "{error}");
+    let said = "40 training examples there, 38 here, first difference at row 38;";
+    assert!(error.to_string().contains(said), "{error}");
     let mut changed = rows.clone();
     changed[3].label = changed[3].label.map(|label| (label + 1) % 4);
     let data = Data { train: &changed[..40], validation: &changed[40..] };
-    let error = run_error(fit(&mut fresh(), &task(), data, &Freeze::Nothing, &again, &mut []));
+    let refused = || run_error(fit(&mut fresh(), &task(), data, &Freeze::Nothing, &again, &mut []));
+    let error = refused();
     assert!(matches!(&error, RunError::OtherRun { what: "data set", .. }), "{error}");
+    assert!(error.to_string().contains("40 training examples, first difference at row 3;"), "{error}");
+    // Without the rows, it is known that they differ, but not where.
+    let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let fingerprints: Vec<_> = names.filter(|path| path.extension().is_some_and(|end| end == "bin")).collect();
+    assert_eq!(fingerprints.len(), 1);
+    std::fs::write(&fingerprints[0], b"cut").unwrap();
+    assert!(matches!(refused(), RunError::OtherRun { what: "data set", .. }));
     let error = other(&mut fresh(), &Freeze::Nothing, &config(folder.path()));
     assert!(matches!(&error, RunError::Unfinished { .. }), "{error}");
+}
+
+#[test]
+fn another_version_goes_on_and_is_told() {
+    let folder = temporary();
+    let mut watch = Watch { stop_after: Some(2), ..Watch::default() };
+    run(&mut fresh(), &Freeze::Nothing, &config(folder.path()), &mut watch).unwrap();
+    for step in steps(folder.path()) {
+        let dir = folder.path().join("checkpoints").join(step);
+        let edit = |name: &str, edit: &dyn Fn(&mut serde_json::Value)| {
+            let mut value = serde_json::from_slice(&std::fs::read(dir.join(name)).unwrap()).unwrap();
+            edit(&mut value);
+            std::fs::write(dir.join(name), serde_json::to_vec_pretty(&value).unwrap()).unwrap();
+        };
+        edit("state.json", &|state| state["identity"]["version"] = "0.0.9".into());
+        let sum = blake3::hash(&std::fs::read(dir.join("state.json")).unwrap()).to_hex().to_string();
+        edit("checksums.json", &|sums| sums["state.json"] = sum.clone().into());
+    }
+    let mut watch = Watch::default();
+    let again = Fit { resume: true, ..config(folder.path()) };
+    run(&mut fresh(), &Freeze::Nothing, &again, &mut watch).unwrap();
+    assert_eq!(watch.seen, [format!("saved by 0.0.9, not {}", env!("CARGO_PKG_VERSION")), "resumed 2".into()]);
 }
 
 #[test]

@@ -239,7 +239,7 @@ fn a_policy_that_fails_later_leaves_the_weights_so_far() {
 }
 
 /// Masked tokens and a made-up next sentence.
-struct Both(MaskedLanguage);
+pub(super) struct Both(pub(super) MaskedLanguage);
 
 impl Objective for Both {
     type Example = TokenRow;

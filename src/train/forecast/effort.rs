@@ -1,0 +1,217 @@
+use super::probe::{Measured, Seconds};
+use crate::backbone::Backbone;
+use crate::cache::{Cache, CacheDtype, CachePlan};
+use crate::data::BatchOrder;
+use crate::head::TaskHead;
+use crate::objective::Objective;
+use crate::params::{Kind, TrainPlan};
+use crate::train::Fit;
+use crate::train::config::Extent;
+use crate::train::fit::Run;
+use serde::{Deserialize, Serialize};
+
+/// The micro-batches of the first epoch, which are known before the run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BatchForecast {
+    /// How many there are.
+    pub count: usize,
+    /// Tokens of all examples.
+    pub tokens: usize,
+    /// The same with the padding that makes rows of a batch equally long.
+    pub padded_tokens: usize,
+    /// Padded tokens of the largest.
+    pub largest: usize,
+}
+
+impl BatchForecast {
+    /// The share of padding.
+    pub fn padding_share(&self) -> f64 {
+        1.0 - self.tokens as f64 / self.padded_tokens.max(1) as f64
+    }
+}
+
+/// Floating-point operations of an epoch's matrix products; a multiplication and an addition count as two.
+///
+/// A weight of rank 2 or more takes part once for each padded token (in the head: for each unit of the loss's weight, a
+/// row or a masked token), with two operations a value forward, two for the gradient of its input in stages that run
+/// under autodiff, and two for its own gradient where it trains. To these come what
+/// [`Backbone::mixing_operations`] counts, three times where a gradient flows. A projection tied to the embeddings is not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OperationForecast {
+    /// Of an optimizer step, on average.
+    pub step: f64,
+    /// Of an epoch, without validation.
+    pub epoch: f64,
+    /// Of the one pass that fills the cache.
+    pub cache: f64,
+}
+
+/// Seconds, as this machine needs them now.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TimeForecast {
+    /// Of an optimizer step, on average.
+    pub step: f64,
+    /// Of an epoch, without validation.
+    pub epoch: f64,
+    /// Of one validation.
+    pub validation: f64,
+    /// Of the one pass that fills the cache.
+    pub cache: f64,
+    /// Of the run.
+    pub run: f64,
+}
+
+/// Bytes that the cache will take.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Cached {
+    train: usize,
+    validation: usize,
+}
+
+impl Cached {
+    pub(super) fn bytes(self) -> usize {
+        self.train + self.validation
+    }
+}
+
+/// Sizes of the batches of the first epoch: rows and the longest row of each.
+pub(super) struct Batches {
+    train: Vec<(usize, usize)>,
+    validation: Vec<(usize, usize)>,
+    tokens: usize,
+    validation_tokens: usize,
+    steps: usize,
+}
+
+impl Batches {
+    pub(super) fn new(train: &[usize], validation: &[usize], config: &Fit) -> Self {
+        let Fit { batch_size, accumulation, seed, bucket, .. } = *config;
+        let sizes = |lengths: &[usize], order: BatchOrder| {
+            let longest = |batch: &[usize]| batch.iter().map(|index| lengths[*index]).max().unwrap_or(0);
+            order.batches(lengths, 0).iter().map(|batch| (batch.len(), longest(batch))).collect::<Vec<_>>()
+        };
+        let train_sizes = sizes(train, BatchOrder { batch_size, seed, shuffle: true, bucket });
+        Self {
+            steps: train_sizes.len().div_ceil(accumulation),
+            train: train_sizes,
+            validation: sizes(validation, BatchOrder { batch_size, seed: 0, shuffle: false, bucket: true }),
+            tokens: train.iter().sum(),
+            validation_tokens: validation.iter().sum(),
+        }
+    }
+
+    pub(super) fn forecast(&self) -> BatchForecast {
+        let cells = self.train.iter().map(|(rows, longest)| rows * longest);
+        BatchForecast {
+            count: self.train.len(),
+            tokens: self.tokens,
+            padded_tokens: cells.clone().sum(),
+            largest: cells.max().unwrap_or(0),
+        }
+    }
+}
+
+fn cells(batches: &[(usize, usize)]) -> f64 {
+    batches.iter().map(|(rows, longest)| rows * longest).sum::<usize>() as f64
+}
+
+impl Measured {
+    /// What the cache of a run will hold, by the rules by which [`fit`](crate::train::fit) fills it.
+    pub(super) fn cached(
+        &self,
+        batches: &Batches,
+        extent: &Extent,
+        config: &Fit,
+        plan: &TrainPlan,
+        repeats: bool,
+    ) -> Cached {
+        let examples: usize = batches.train.iter().map(|(rows, _)| rows).sum();
+        let rows = extent.steps.saturating_mul(config.accumulation).saturating_mul(config.batch_size);
+        let planned = CachePlan::of(&plan.plain, repeats, rows <= examples, &config.cache);
+        if matches!(planned, CachePlan::Unused(_)) {
+            return Cached::default();
+        }
+        let (budget, on_disk, share) = match config.cache {
+            Cache::None => return Cached::default(),
+            Cache::Memory { bytes, dtype } => (bytes, false, dtype),
+            Cache::Folder { memory, dtype, .. } => (memory, true, dtype),
+        };
+        let share = if share == CacheDtype::Bf16 { 0.5 } else { 1.0 };
+        // What does not fit is computed in every epoch, or read from the folder.
+        let bytes = |tokens: usize, budget: usize| {
+            let bytes = (self.state_bytes_a_token * share * tokens as f64) as usize;
+            match bytes > budget {
+                true if on_disk => budget,
+                true => 0,
+                false => bytes,
+            }
+        };
+        let train = bytes(batches.tokens, budget);
+        Cached { train, validation: bytes(batches.validation_tokens, budget - train) }
+    }
+}
+
+pub(super) fn time(
+    measured: &Measured,
+    batches: &Batches,
+    extent: &Extent,
+    config: &Fit,
+    cached: Cached,
+) -> TimeForecast {
+    let Seconds { prefix, rest, validation, update } = measured.seconds;
+    let (train_cells, validation_cells) = (cells(&batches.train), cells(&batches.validation));
+    let of = |cached: usize, whole: f64| if cached > 0 { (whole - prefix).max(0.0) } else { whole };
+    let epoch = train_cells * of(cached.train, prefix + rest) + batches.steps as f64 * update;
+    let validation_pass = validation_cells * of(cached.validation, validation);
+    let filled = |bytes: usize, cells: f64| if bytes > 0 { cells * prefix } else { 0.0 };
+    let cache = filled(cached.train, train_cells) + filled(cached.validation, validation_cells);
+    let validations = validations(config, extent);
+    let step = epoch / batches.steps as f64;
+    let run = cache + extent.steps as f64 * step + validations as f64 * validation_pass;
+    TimeForecast { step, epoch, validation: validation_pass, cache, run }
+}
+
+/// How often a run validates.
+pub(super) fn validations(config: &Fit, extent: &Extent) -> usize {
+    config.eval_every.map_or(extent.epochs, |every| extent.steps.div_ceil(every))
+}
+
+pub(super) fn operations<B, H, O>(
+    run: &Run<'_, '_, B, H, O>,
+    batches: &Batches,
+    weight_a_cell: f64,
+    cached: Cached,
+) -> OperationForecast
+where
+    B: Backbone,
+    H: TaskHead<B::Features>,
+    O: Objective<Input = B::Input, Targets = H::Targets>,
+{
+    let (plan, entries) = (&run.plan, &run.inventory.entries);
+    let values = |indices: &mut dyn Iterator<Item = usize>| {
+        let products = indices.filter(|index| entries[*index].kind == Kind::Weight && entries[*index].shape.len() > 1);
+        products.fold((0.0, 0.0), |(all, trains), index| {
+            let size = entries[index].size() as f64;
+            (all + size, trains + if plan.active[index] { size } else { 0.0 })
+        })
+    };
+    let mixing = |stage: usize| {
+        let of =
+            |(rows, longest): &(usize, usize)| *rows as f64 * run.model.backbone.mixing_operations(stage, *longest);
+        batches.train.iter().map(of).sum::<f64>()
+    };
+    let tokens = cells(&batches.train);
+    let (mut frozen, mut trained) = (0.0, 0.0);
+    for (stage, is_plain) in plan.plain.iter().enumerate() {
+        let (all, trains) = values(&mut run.inventory.owned[stage].iter().copied());
+        match is_plain {
+            true => frozen += 2.0 * all * tokens + mixing(stage),
+            false => trained += (4.0 * all + 2.0 * trains) * tokens + 3.0 * mixing(stage),
+        }
+    }
+    let (all, trains) = values(&mut (0..entries.len()).filter(|index| entries[*index].stage.is_none()));
+    let below = if plan.plain.contains(&false) { 2.0 } else { 0.0 };
+    trained += ((2.0 + below) * all + 2.0 * trains) * weight_a_cell * tokens;
+    let (epoch, cache) = if cached.train > 0 { (trained, frozen) } else { (trained + frozen, 0.0) };
+    OperationForecast { step: epoch / batches.steps.max(1) as f64, epoch, cache }
+}
