@@ -12,25 +12,30 @@ use burn::module::Module;
 use burn::tensor::Device;
 use clap::Parser;
 use comfy_table::{Table, presets};
+use flags::Flags;
 use rekindle::backbone::{Bert, BertConfig, Pooling};
-use rekindle::checkpoint::{Checkpoint, save_classifier};
+use rekindle::checkpoint::{Checkpoint, save_classifier, write_file};
 use rekindle::data::{Columns, Labels, TextExample, read_text, sample_per_class};
 use rekindle::head::Classifier;
-use rekindle::metric::Summary;
+use rekindle::loss::{ClassLoss, Focal, balanced_weights};
+use rekindle::metric::{Normalise, Scores, Summary};
 use rekindle::model::Model;
 use rekindle::objective::{LabelledRow, TextClassification};
-use rekindle::optim::{Schedule, Warmup};
-use rekindle::params::{Freeze, Inventory, Progress, Rates, Selector, TrainPlan};
+use rekindle::params::{Freeze, Rates};
 use rekindle::predict::Predictor;
 use rekindle::random::permutation;
 use rekindle::train::{
-    Data, Fit, Monitor, Observer, ProgressLine, Report, SaveEvery, StopOnSignal, StopReason, evaluate, fit,
+    Data, Evaluate, Fit, LrFinder, Monitor, Observer, ProgressLine, Regularisation, Report, StopReason, batch_size_for,
+    copies_between, evaluate_cached, first_plan, fit, forecast,
 };
 use serde_json::json;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
+
+#[path = "common/flags.rs"]
+mod flags;
 
 /// Fine-tunes a text classifier.
 #[derive(Parser, Debug)]
@@ -41,9 +46,10 @@ struct Args {
     /// Folder with train, validation and test .jsonl files of `text` and `label`.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/intents"))]
     data: PathBuf,
-    /// What stays fixed: nothing, backbone, bottom:N, gradual:EPOCHS or except:SELECTOR[;SELECTOR].
+    /// What stays fixed: nothing, backbone, bottom:N, gradual[:EPOCHS], gradual-plateau:VALIDATIONS, lp-ft[:EPOCHS],
+    /// chain-thaw:EPOCHS, bitfit, norm, every:N, surgical:STAGES or except:SELECTOR[;SELECTOR].
     /// Without it, three ways are compared.
-    #[arg(long, value_parser = parse_freeze)]
+    #[arg(long)]
     freeze: Option<Freeze>,
     /// Passes over the training texts.
     #[arg(long, default_value_t = 20)]
@@ -51,25 +57,26 @@ struct Args {
     /// Peak learning rate [default: 1e-2 for a frozen backbone, else 5e-4].
     #[arg(long)]
     lr: Option<f64>,
-    /// Layer-wise decay of the learning rate.
-    #[arg(long)]
-    layer_decay: Option<f64>,
     #[arg(long, default_value_t = 32)]
     batch_size: usize,
-    /// Micro-batches of an optimizer step.
-    #[arg(long, default_value_t = 1)]
-    accumulation: usize,
     /// Longest text in tokens.
     #[arg(long, default_value_t = 128)]
     max_length: usize,
-    /// Draws batches without regard to length; slower, for there is more padding.
-    #[arg(long)]
-    no_bucket: bool,
     /// cls, mean or pooler.
     #[arg(long, default_value_t = Pooling::Mean)]
     pooling: Pooling,
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// Share of each label that is spread over all of them.
+    #[arg(long, default_value_t = 0.0)]
+    label_smoothing: f64,
+    /// Weighs classes so that each counts the same.
+    #[arg(long)]
+    balance_classes: bool,
+    /// Focal loss with this gamma: texts that are already right count less.
+    #[arg(long, value_name = "GAMMA")]
+    focal: Option<f64>,
+    /// R-Drop with this strength: each batch runs twice, and both answers should agree.
+    #[arg(long, value_name = "ALPHA")]
+    r_drop: Option<f64>,
     /// Seeds of the three-way comparison.
     #[arg(long, default_value_t = 3)]
     seeds: u64,
@@ -79,41 +86,17 @@ struct Args {
     /// Uses so many texts of each file, drawn by the seed.
     #[arg(long)]
     limit: Option<usize>,
-    /// flex, ndarray, wgpu or cuda.
-    #[arg(long, default_value = "flex")]
-    device: String,
-    /// Saves a checkpoint after every so many steps in `run` under `--out` (with `--freeze`).
-    #[arg(long, requires = "freeze")]
-    checkpoint_every: Option<usize>,
-    /// Goes on with the run in `--out`, from its newest checkpoint.
-    #[arg(long, requires = "freeze")]
-    resume: bool,
     /// Where the model goes.
     #[arg(long, default_value = "runs/finetune_text")]
     out: PathBuf,
+    /// Writes a table of the test scores by label and a picture of what is taken for what into this folder.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
     /// Writes a report.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Prints the plan and stops.
-    #[arg(long)]
-    dry_run: bool,
-}
-
-fn parse_freeze(text: &str) -> Result<Freeze, String> {
-    let number = |text: &str| text.parse::<usize>().map_err(|_| format!("`{text}` is not a number"));
-    match text.split_once(':') {
-        None if text == "nothing" => Ok(Freeze::Nothing),
-        None if text == "backbone" => Ok(Freeze::Backbone),
-        Some(("bottom", count)) => Ok(Freeze::Bottom(number(count)?)),
-        Some(("gradual", epochs)) => Ok(Freeze::Gradual { epochs: number(epochs)? }),
-        Some(("except", selectors)) => {
-            let selectors = selectors.split(';').map(str::parse::<Selector>).collect::<Result<_, _>>();
-            Ok(Freeze::Except(selectors.map_err(|error| error.to_string())?))
-        }
-        _ => {
-            Err(format!("no policy is called `{text}`; use nothing, backbone, bottom:N, gradual:N or except:SELECTOR"))
-        }
-    }
+    #[command(flatten)]
+    flags: Flags,
 }
 
 /// The texts of a run, tokenised.
@@ -128,6 +111,7 @@ struct Outcome {
     model: Model<Bert, Classifier>,
     freeze: Freeze,
     report: Report,
+    scores: Scores,
     test: Summary,
 }
 
@@ -143,32 +127,35 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
-    let device = rekindle::device(&args.device)?;
+    let device = rekindle::device(&args.flags.device)?;
     let checkpoint = Checkpoint::open(&args.model)?;
     let config: BertConfig = checkpoint.config::<Bert>()?;
     let (task, texts) = read(args, &checkpoint, &config)?;
     let pretrained = checkpoint.backbone::<Bert>(args.pooling, &device)?;
     println!("{}: {}", args.model.display(), pretrained.report);
 
-    let run = Job { args, config: &config, task: &task, texts: &texts };
-    run.print_plan(&pretrained.module)?;
-    if args.dry_run {
-        return Ok(());
+    let job = Job { args, config: &config, task: &task, texts: &texts };
+    if args.flags.lr_finder.is_some() || args.flags.dry_run {
+        return job.look_ahead(pretrained.module);
     }
+    job.print_plan(&pretrained.module)?;
     let (best, mut report) = match &args.freeze {
-        Some(freeze) => run.one_way(pretrained.module, freeze)?,
-        None => run.three_ways(pretrained.module)?,
+        Some(freeze) => job.one_way(pretrained.module, freeze)?,
+        None => job.three_ways(pretrained.module)?,
     };
-    if best.report.stop == StopReason::Observer && run.keeps() {
+    if best.report.stop == StopReason::Observer && args.flags.keeps() {
         println!("stopped after step {}; --resume goes on", best.report.steps);
         return Ok(());
+    }
+    if let Some(folder) = &args.report {
+        write_report(folder, &best.scores, task.labels().names())?;
     }
     save_classifier(&args.out, &best.model, &config, &task, &best.freeze)?;
     println!("\nsaved in {}", args.out.display());
     ask(&args.out, args, &texts)?;
     report["seconds"] = json!(start.elapsed().as_secs_f64());
     if let Some(path) = &args.json {
-        rekindle::checkpoint::write_file(path, |file| serde_json::to_writer_pretty(file, &report).map_err(Into::into))?;
+        write_file(path, |file| serde_json::to_writer_pretty(file, &report).map_err(Into::into))?;
     }
     Ok(())
 }
@@ -192,7 +179,7 @@ fn read(
     };
     let (train, validation, test) = (file("train")?, file("validation")?, file("test")?);
     let labels = Labels::from_examples(&train)?;
-    let [train, validation, test] = [train, validation, test].map(|rows| draw(rows, args.limit, args.seed));
+    let [train, validation, test] = [train, validation, test].map(|rows| draw(rows, args.limit, args.flags.seed));
     let max_length = args.max_length.min(config.max_position_embeddings);
     let task = TextClassification::new(checkpoint.tokenizer()?, labels, max_length)?;
     let (_, cut) = task.encode(&train)?;
@@ -219,13 +206,25 @@ impl Job<'_> {
     fn one_way(&self, body: Bert, freeze: &Freeze) -> Result<(Outcome, serde_json::Value), Box<dyn Error>> {
         let lr = self.lr(freeze, 5e-4);
         let train = match self.args.per_label {
-            Some(count) => sample_per_class(&self.texts.train, count, self.args.seed)?,
+            Some(count) => sample_per_class(&self.texts.train, count, self.args.flags.seed)?,
             None => self.texts.train.clone(),
         };
-        let outcome = self.train(body, &train, freeze, lr, self.args.seed, true)?;
+        let mut recipe = self.recipe(freeze, 5e-4, None);
+        let mut watchers = self.args.flags.watchers(&self.args.out)?;
+        if let Some(bytes) = self.args.flags.auto_batch_size {
+            let (rows, _) = self.task.encode(&train)?;
+            let model = self.model(body.clone(), &rows, recipe.seed)?;
+            let data = Data { train: &rows, validation: &self.texts.validation };
+            let budget = Some(bytes).filter(|bytes| *bytes > 0);
+            let choice = batch_size_for(&model, self.task, data, freeze, &recipe, budget)?;
+            (recipe.batch_size, recipe.accumulation) = (choice.batch_size, choice.accumulation);
+            println!("{choice}");
+        }
+        let outcome = self.train(body, &train, freeze, recipe, &mut watchers.list())?;
+        watchers.print();
         let Outcome { report, test, .. } = &outcome;
         println!("test: accuracy {:.4}, macro-F1 {:.4}", test.accuracy.unwrap_or(0.0), test.macro_f1.unwrap_or(0.0));
-        let json = json!({ "freeze": freeze, "lr": lr, "seed": self.args.seed, "test": test, "report": report });
+        let json = json!({ "freeze": freeze, "lr": lr, "seed": self.args.flags.seed, "test": test, "report": report });
         Ok((outcome, json))
     }
 
@@ -246,10 +245,11 @@ impl Job<'_> {
         for (name, pretrained, freeze) in ways {
             let lr = self.lr(&freeze, 1e-3);
             let (mut accuracies, mut seconds, mut trainable) = (vec![], 0.0, 0);
-            for seed in self.args.seed..self.args.seed + self.args.seeds {
+            for seed in self.args.flags.seed..self.args.flags.seed + self.args.seeds {
                 let train = sample_per_class(&self.texts.train, count, seed)?;
                 let body = if pretrained { body.clone() } else { fresh(seed) };
-                let outcome = self.train(body, &train, &freeze, lr, seed, false)?;
+                let (recipe, mut bar) = (self.recipe(&freeze, 1e-3, Some(seed)), ProgressLine::bar_only());
+                let outcome = self.train(body, &train, &freeze, recipe, &mut [&mut bar])?;
                 accuracies.push(outcome.test.accuracy.unwrap_or(0.0));
                 seconds += outcome.report.seconds;
                 trainable = outcome.report.trainable_values;
@@ -269,19 +269,72 @@ impl Job<'_> {
         Ok((best, json!({ "per_label": count, "ways": rows })))
     }
 
-    fn model(&self, body: Bert, seed: u64) -> Model<Bert, Classifier> {
-        let device = body_device(&body);
-        let head = Classifier::new(self.config.hidden_size, self.task.labels().len(), seed, &device);
-        Model::new(body, head.with_dropout(self.config.head_dropout()))
+    /// What the flags ask to know before a run: what it would take, and a learning rate.
+    fn look_ahead(&self, body: Bert) -> Result<(), Box<dyn Error>> {
+        self.print_plan(&body)?;
+        let freeze = self.freeze();
+        let (train, _) = self.task.encode(&self.texts.train)?;
+        let (model, config) = (self.model(body, &train, self.args.flags.seed)?, self.recipe(&freeze, 5e-4, None));
+        if self.args.flags.dry_run {
+            let data = Data { train: &train, validation: &self.texts.validation };
+            println!("{}", forecast(&model, self.task, data, &freeze, &config)?);
+            if let Some(copies) = copies_between(self.task, &train, &self.texts.test).filter(|copies| copies.count > 0)
+            {
+                println!("test: {} texts are training texts too, first {:?}", copies.count, copies.first);
+            }
+        }
+        if let Some(path) = &self.args.flags.lr_finder {
+            let curve = LrFinder::default().search(&model, self.task, &train, &freeze, &config)?;
+            curve.chart().save(path)?;
+            println!("{curve}\ndrawn in {}", path.display());
+        }
+        Ok(())
+    }
+
+    fn freeze(&self) -> Freeze {
+        self.args.freeze.clone().unwrap_or(Freeze::Backbone)
+    }
+
+    fn model(&self, body: Bert, train: &[LabelledRow], seed: u64) -> Result<Model<Bert, Classifier>, Box<dyn Error>> {
+        let classes = self.task.labels().len();
+        let weights = || balanced_weights(train.iter().filter_map(|row| row.label), classes);
+        let loss = ClassLoss {
+            label_smoothing: self.args.label_smoothing,
+            class_weights: self.args.balance_classes.then(weights).transpose()?,
+            focal: self.args.focal.map(|gamma| Focal { gamma, alpha: None }),
+            ..ClassLoss::default()
+        };
+        let head = Classifier::new(self.config.hidden_size, classes, seed, &body_device(&body));
+        Ok(Model::new(body, head.with_dropout(self.config.head_dropout()).with_loss(loss)?))
     }
 
     /// The plan of the run, or of the frozen one of three.
     fn print_plan(&self, body: &Bert) -> Result<(), Box<dyn Error>> {
-        let freeze = self.args.freeze.clone().unwrap_or(Freeze::Backbone);
-        let inventory = Inventory::of(&self.model(body.clone(), self.args.seed))?;
-        let plan = TrainPlan::new(&inventory, &freeze, &self.rates(self.lr(&freeze, 5e-4)), Progress::default())?;
-        println!("\nplan for {freeze:?}\n{plan}");
+        let (freeze, seed) = (self.freeze(), self.args.flags.seed);
+        let (train, _) = self.task.encode(&self.texts.train)?;
+        let recipe = self.recipe(&freeze, 5e-4, None);
+        let data = Data { train: &train, validation: &self.texts.validation };
+        let plan = first_plan(&self.model(body.clone(), &train, seed)?, self.task, &data, &freeze, &recipe)?;
+        println!("\nplan for {freeze}\n{plan}");
         Ok(())
+    }
+
+    /// How one way is trained; `seed` is another one than the flags' in the comparison.
+    fn recipe(&self, freeze: &Freeze, for_bodies: f64, seed: Option<u64>) -> Fit {
+        let args = self.args;
+        let recipe = Fit {
+            epochs: args.epochs,
+            batch_size: args.batch_size,
+            rates: Rates::new(self.lr(freeze, for_bodies)),
+            regularisation: Regularisation { r_drop: args.r_drop, ..Regularisation::default() },
+            monitor: Monitor::Accuracy,
+            ..Fit::default()
+        };
+        let recipe = args.flags.apply(recipe, &args.out);
+        match seed {
+            None => recipe,
+            Some(seed) => Fit { seed, folder: None, save_every: None, resume: false, ..recipe },
+        }
     }
 
     /// A head alone learns well at a rate that would spoil a body.
@@ -289,50 +342,35 @@ impl Job<'_> {
         self.args.lr.unwrap_or(if *freeze == Freeze::Backbone { 1e-2 } else { for_bodies })
     }
 
-    /// Whether the run is kept, to go on with.
-    fn keeps(&self) -> bool {
-        self.args.resume || self.args.checkpoint_every.is_some()
-    }
-
-    fn rates(&self, lr: f64) -> Rates {
-        Rates { layer_decay: self.args.layer_decay, ..Rates::new(lr) }
-    }
-
     fn train(
         &self,
         body: Bert,
         train: &[TextExample],
         freeze: &Freeze,
-        lr: f64,
-        seed: u64,
-        show: bool,
+        recipe: Fit,
+        observers: &mut [&mut dyn Observer],
     ) -> Result<Outcome, Box<dyn Error>> {
-        let mut model = self.model(body, seed);
         let (rows, _) = self.task.encode(train)?;
-        let keeps = self.keeps();
-        let config = Fit {
-            epochs: self.args.epochs,
-            batch_size: self.args.batch_size,
-            accumulation: self.args.accumulation,
-            rates: self.rates(lr),
-            schedule: Schedule::Linear { warmup: Warmup::Ratio(0.1) },
-            seed,
-            bucket: !self.args.no_bucket,
-            monitor: Monitor::Accuracy,
-            folder: keeps.then(|| self.args.out.join("run")),
-            save_every: keeps.then(|| self.args.checkpoint_every.map_or(SaveEvery::Minutes(5.0), SaveEvery::Steps)),
-            resume: self.args.resume,
-            ..Fit::default()
-        };
-        let data = Data { train: &rows, validation: &self.texts.validation };
-        let mut progress = if show { ProgressLine::new() } else { ProgressLine::bar_only() };
-        let mut stop = show.then(StopOnSignal::new).transpose()?;
-        let mut observers: Vec<&mut dyn Observer> = vec![&mut progress];
-        observers.extend(stop.as_mut().map(|stop| stop as &mut dyn Observer));
-        let report = fit(&mut model, self.task, data, freeze, &config, &mut observers)?;
-        let test = evaluate(&model, self.task, &self.texts.test, self.args.batch_size, seed)?.summary();
-        Ok(Outcome { model, freeze: freeze.clone(), report, test })
+        let mut model = self.model(body, &rows, recipe.seed)?;
+        let data = || Data { train: &rows[..], validation: &self.texts.validation };
+        let report = fit(&mut model, self.task, data(), freeze, &recipe, observers)?;
+        let how =
+            Evaluate { batch_size: recipe.batch_size, seed: recipe.seed, cache: &recipe.cache, plain: &report.plain };
+        let (scores, _) = evaluate_cached(&model, self.task, &self.texts.test, &how)?;
+        let test = scores.summary();
+        Ok(Outcome { model, freeze: freeze.clone(), report, scores, test })
     }
+}
+
+/// The scores of every label, and a picture of what is taken for what.
+fn write_report(folder: &Path, scores: &Scores, names: &[String]) -> Result<(), Box<dyn Error>> {
+    std::fs::create_dir_all(folder)?;
+    let report = scores.classification_report(names)?;
+    write_file(folder.join("report.txt"), |file| write!(file, "{report}"))?;
+    let counts = scores.class_counts(names.len())?;
+    counts.heatmap(names, Normalise::Actual)?.save(folder.join("confusion.svg"))?;
+    println!("scores by label in {}", folder.display());
+    Ok(())
 }
 
 fn body_device(body: &Bert) -> Device {
@@ -341,7 +379,7 @@ fn body_device(body: &Bert) -> Device {
 
 /// Labels a few sentences with the model that was saved.
 fn ask(folder: &Path, args: &Args, texts: &Texts) -> Result<(), Box<dyn Error>> {
-    let predictor: Predictor = Predictor::load(folder, &rekindle::device(&args.device)?)?;
+    let predictor: Predictor = Predictor::load(folder, &rekindle::device(&args.flags.device)?)?;
     let own = ["my internet has been dead since this morning", "how do i keep my old number?", "i want a real person"];
     let from_data = texts.train.iter().step_by(texts.train.len().div_ceil(3)).map(|example| example.text.as_str());
     let sentences: Vec<&str> = match args.data.ends_with("assets/intents") {

@@ -5,10 +5,11 @@
 //!
 //! ```text
 //! cargo run --release --example pretrain_text -- --epochs 20 --batch-size 32 --max-length 128 \
-//!     --mlm-probability 0.3 --whole-word --out assets/tiny-bert
+//!     --mlm-probability 0.3 --whole-word --warmup-ratio 0.05 --out assets/tiny-bert
 //! ```
 
 use clap::Parser;
+use flags::Flags;
 use rekindle::backbone::{Activation, Bert, BertConfig, Pooling};
 use rekindle::checkpoint::{Checkpoint, save_pretrained};
 use rekindle::data::{TextTokenizer, TokenRow, read_lines, train_wordpiece};
@@ -16,13 +17,15 @@ use rekindle::head::MaskedLm;
 use rekindle::metric::perplexity;
 use rekindle::model::Model;
 use rekindle::objective::{MaskedLanguage, Masking};
-use rekindle::optim::{Schedule, Warmup};
-use rekindle::params::{Freeze, Inventory, Progress, Rates, TrainPlan};
-use rekindle::train::{Data, Fit, ProgressLine, SaveEvery, StopOnSignal, StopReason, fit};
+use rekindle::params::{Freeze, Rates};
+use rekindle::train::{Data, Fit, LrFinder, StopReason, batch_size_for, first_plan, fit, forecast};
 use serde_json::json;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+#[path = "common/flags.rs"]
+mod flags;
 
 /// Pretrains a small BERT on a text file, one text a line.
 #[derive(Parser, Debug)]
@@ -70,26 +73,20 @@ struct Args {
     /// Share of the lines to measure on.
     #[arg(long, default_value_t = 0.05)]
     validation_share: f64,
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
     /// Uses the first so many lines.
     #[arg(long)]
     limit: Option<usize>,
-    /// flex, ndarray, wgpu or cuda.
-    #[arg(long, default_value = "flex")]
-    device: String,
-    /// Saves a checkpoint after every so many steps in `run` under `--out`.
-    #[arg(long)]
-    checkpoint_every: Option<usize>,
-    /// Goes on with the run in `--out`, from its newest checkpoint.
-    #[arg(long)]
-    resume: bool,
+    /// What stays fixed, with `--model`: as in `finetune_text`.
+    #[arg(long, default_value_t = Freeze::Nothing)]
+    freeze: Freeze,
     /// Where the checkpoint goes.
     #[arg(long, default_value = "runs/pretrain_text")]
     out: PathBuf,
     /// Writes a report.
     #[arg(long)]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 fn main() -> ExitCode {
@@ -103,7 +100,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
-    let device = rekindle::device(&args.device)?;
+    let device = rekindle::device(&args.flags.device)?;
     let mut lines = read_lines(&args.text)?;
     lines.truncate(args.limit.unwrap_or(usize::MAX));
     let checkpoint = args.model.as_ref().map(Checkpoint::open).transpose()?;
@@ -122,10 +119,10 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         config.vocab_size,
         config.hidden_act,
         config.layer_norm_eps,
-        args.seed,
+        args.flags.seed,
         &device,
     );
-    let mut model = Model::new(Bert::new(&config, Pooling::Mean, args.seed, &device), head);
+    let mut model = Model::new(Bert::new(&config, Pooling::Mean, args.flags.seed, &device), head);
     if let Some(checkpoint) = &checkpoint {
         let loaded = checkpoint.model(&model)?;
         println!("{}", loaded.report);
@@ -147,25 +144,32 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     );
     let objective =
         MaskedLanguage::new(&tokenizer, Masking { probability: args.mlm_probability, whole_word: args.whole_word })?;
-    let keeps = args.resume || args.checkpoint_every.is_some();
-    let fit_config = Fit {
-        epochs: args.epochs,
-        batch_size: args.batch_size,
-        rates: Rates::new(args.lr),
-        schedule: Schedule::Linear { warmup: Warmup::Ratio(0.05) },
-        seed: args.seed,
-        folder: keeps.then(|| args.out.join("run")),
-        save_every: keeps.then(|| args.checkpoint_every.map_or(SaveEvery::Minutes(5.0), SaveEvery::Steps)),
-        resume: args.resume,
-        ..Fit::default()
-    };
-    let plan = TrainPlan::new(&Inventory::of(&model)?, &Freeze::Nothing, &fit_config.rates, Progress::default())?;
-    println!("{plan}");
+    let recipe = Fit { epochs: args.epochs, batch_size: args.batch_size, rates: Rates::new(args.lr), ..Fit::default() };
+    let mut recipe = args.flags.apply(recipe, &args.out);
+    let data = || Data { train: &train[..], validation: &validation };
+    println!("{}", first_plan(&model, &objective, &data(), &args.freeze, &recipe)?);
+    if args.flags.dry_run {
+        println!("{}", forecast(&model, &objective, data(), &args.freeze, &recipe)?);
+    }
+    if let Some(path) = &args.flags.lr_finder {
+        let curve = LrFinder::default().search(&model, &objective, &train, &args.freeze, &recipe)?;
+        curve.chart().save(path)?;
+        println!("{curve}\ndrawn in {}", path.display());
+    }
+    if args.flags.dry_run || args.flags.lr_finder.is_some() {
+        return Ok(());
+    }
+    if let Some(bytes) = args.flags.auto_batch_size {
+        let budget = Some(bytes).filter(|bytes| *bytes > 0);
+        let choice = batch_size_for(&model, &objective, data(), &args.freeze, &recipe, budget)?;
+        (recipe.batch_size, recipe.accumulation) = (choice.batch_size, choice.accumulation);
+        println!("{choice}");
+    }
 
-    let (mut progress, mut stop) = (ProgressLine::new(), StopOnSignal::new()?);
-    let data = Data { train: &train, validation: &validation };
-    let report = fit(&mut model, &objective, data, &Freeze::Nothing, &fit_config, &mut [&mut progress, &mut stop])?;
-    if report.stop == StopReason::Observer && keeps {
+    let mut watchers = args.flags.watchers(&args.out)?;
+    let report = fit(&mut model, &objective, data(), &args.freeze, &recipe, &mut watchers.list())?;
+    watchers.print();
+    if report.stop == StopReason::Observer && args.flags.keeps() {
         println!("stopped after step {}; --resume goes on", report.steps);
         return Ok(());
     }
@@ -176,7 +180,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     save_pretrained(&args.out, &model, &config, "BertForMaskedLM", &tokenizer)?;
     println!("saved in {}", args.out.display());
     if let Some(path) = &args.json {
-        let report = json!({ "seed": args.seed, "config": config, "report": report });
+        let report = json!({ "seed": args.flags.seed, "config": config, "report": report });
         rekindle::checkpoint::write_file(path, |file| serde_json::to_writer_pretty(file, &report).map_err(Into::into))?;
     }
     Ok(())

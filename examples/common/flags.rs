@@ -11,74 +11,74 @@ use std::path::{Path, PathBuf};
 
 /// How to train, besides what a recipe decides itself.
 #[derive(Args, Debug)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// Micro-batches of an optimizer step.
     #[arg(long, default_value_t = 1)]
-    pub accumulate: usize,
+    pub(crate) accumulate: usize,
     /// Makes micro-batches smaller until the run fits these bytes, or 80 % of the free memory; a step keeps its texts.
     #[arg(long, value_name = "BYTES", num_args = 0..=1, default_missing_value = "0")]
-    pub auto_batch_size: Option<usize>,
+    pub(crate) auto_batch_size: Option<usize>,
     #[arg(long, value_enum, default_value_t = OptimizerName::Adamw)]
-    pub optimizer: OptimizerName,
+    pub(crate) optimizer: OptimizerName,
     /// Shape of the learning rate after the warm-up.
     #[arg(long, value_enum, default_value_t = ScheduleName::Linear)]
-    pub schedule: ScheduleName,
+    pub(crate) schedule: ScheduleName,
     /// Share of the steps in which the learning rate rises.
     #[arg(long, default_value_t = 0.1)]
-    pub warmup_ratio: f64,
+    pub(crate) warmup_ratio: f64,
     #[arg(long, default_value_t = 0.01)]
-    pub weight_decay: f64,
+    pub(crate) weight_decay: f64,
     /// Layer-wise decay of the learning rate.
     #[arg(long)]
-    pub layer_decay: Option<f64>,
+    pub(crate) layer_decay: Option<f64>,
     /// Steps in which what thaws gets to its full rate.
     #[arg(long, default_value_t = 0)]
-    pub rewarm_steps: usize,
+    pub(crate) rewarm_steps: usize,
     /// Largest norm of all gradients together.
     #[arg(long, default_value_t = 1.0)]
-    pub clip_norm: f64,
+    pub(crate) clip_norm: f64,
     /// Largest absolute value of each gradient.
     #[arg(long)]
-    pub clip_value: Option<f64>,
+    pub(crate) clip_value: Option<f64>,
     /// Measures and keeps an exponential average of the weights with this decay.
     #[arg(long, value_name = "DECAY")]
-    pub ema: Option<f64>,
+    pub(crate) ema: Option<f64>,
     /// Strength of L2-SP, which draws weights to where they started; it takes the place of weight decay.
     #[arg(long, value_name = "ALPHA")]
-    pub l2_sp: Option<f64>,
+    pub(crate) l2_sp: Option<f64>,
     /// Share of the weights that mixout puts back to where they started in a step.
     #[arg(long, value_name = "SHARE")]
-    pub mixout: Option<f64>,
+    pub(crate) mixout: Option<f64>,
     /// Draws batches without regard to length; slower, for there is more padding.
     #[arg(long)]
-    pub no_bucket: bool,
+    pub(crate) no_bucket: bool,
     #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// flex, ndarray, wgpu or cuda.
     #[arg(long, default_value = "flex")]
-    pub device: String,
+    pub(crate) device: String,
     /// Where the results of frozen stages are kept: memory, none, or a folder that runs share.
     #[arg(long, value_name = "memory|none|DIR", default_value = "memory")]
-    pub cache: Cache,
+    pub(crate) cache: Cache,
     /// Saves a checkpoint after every so many steps, in `run` under `--out`.
     #[arg(long, value_name = "STEPS")]
-    pub checkpoint_every: Option<usize>,
+    pub(crate) checkpoint_every: Option<usize>,
     /// Goes on with the run in `--out` from its newest checkpoint.
     #[arg(long)]
-    pub resume: bool,
+    pub(crate) resume: bool,
     /// Who else watches; they write into `run` under `--out`. May be given more than once.
     #[arg(long, value_enum)]
-    pub observer: Vec<ObserverName>,
+    pub(crate) observer: Vec<ObserverName>,
     /// Looks for a learning rate, draws the search into the file, and stops.
     #[arg(long, value_name = "SVG", num_args = 0..=1, default_missing_value = "lr-finder.svg")]
-    pub lr_finder: Option<PathBuf>,
+    pub(crate) lr_finder: Option<PathBuf>,
     /// Says what the run would take, and stops.
     #[arg(long)]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum OptimizerName {
+pub(crate) enum OptimizerName {
     Adamw,
     Sgd,
     /// With the given rate instead of one of its own.
@@ -87,7 +87,7 @@ pub enum OptimizerName {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum ScheduleName {
+pub(crate) enum ScheduleName {
     Linear,
     Cosine,
     Constant,
@@ -95,7 +95,7 @@ pub enum ScheduleName {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ObserverName {
+pub(crate) enum ObserverName {
     Tensorboard,
     Plots,
     Csv,
@@ -106,7 +106,7 @@ pub enum ObserverName {
 
 impl Flags {
     /// Whether the run is kept, to go on with.
-    pub fn keeps(&self) -> bool {
+    pub(crate) fn keeps(&self) -> bool {
         self.resume || self.checkpoint_every.is_some()
     }
 
@@ -115,7 +115,7 @@ impl Flags {
     }
 
     /// The recipe with what the flags say.
-    pub fn apply(&self, recipe: Fit, out: &Path) -> Fit {
+    pub(crate) fn apply(&self, recipe: Fit, out: &Path) -> Fit {
         let warmup = Warmup::Ratio(self.warmup_ratio);
         let writes = self.keeps() || !self.observer.is_empty();
         let mut rates = recipe.rates.clone();
@@ -158,7 +158,7 @@ impl Flags {
     }
 
     /// Who watches the run: a bar or lines, signals, and whom the flags name.
-    pub fn watchers(&self, out: &Path) -> Result<Watchers, Box<dyn Error>> {
+    pub(crate) fn watchers(&self, out: &Path) -> Result<Watchers, Box<dyn Error>> {
         let folder = Self::run(out);
         let mut all: Vec<Box<dyn Observer>> = vec![Box::new(StopOnSignal::new()?)];
         let named = |name| self.observer.contains(&name);
@@ -190,20 +190,20 @@ fn fixed_rate() -> OptimizerConfig {
 }
 
 /// Observers of a run.
-pub struct Watchers {
+pub(crate) struct Watchers {
     all: Vec<Box<dyn Observer>>,
     energy: Option<Energy>,
 }
 
 impl Watchers {
     /// What `fit` takes.
-    pub fn list(&mut self) -> Vec<&mut dyn Observer> {
+    pub(crate) fn list(&mut self) -> Vec<&mut dyn Observer> {
         let all = self.all.iter_mut().map(|observer| &mut **observer as &mut dyn Observer);
         all.chain(self.energy.iter_mut().map(|energy| energy as &mut dyn Observer)).collect()
     }
 
     /// Prints what they gathered.
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         if let Some(energy) = &self.energy {
             println!("{}", energy.estimate());
         }

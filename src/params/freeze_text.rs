@@ -91,11 +91,13 @@ fn one(text: &str) -> Result<Freeze, String> {
         ("bitfit", None) => Freeze::BitFit,
         ("norm", None) => Freeze::Norm,
         ("bottom", Some(stages)) => Freeze::Bottom(number(stages)?),
+        ("gradual", None) => Freeze::Gradual { epochs: 1 },
         ("gradual", Some(epochs)) => Freeze::Gradual { epochs: number(epochs)? },
         ("gradual-plateau", Some(value)) => {
             let (patience, min_delta) = value.split_once(':').unwrap_or((value, "0"));
             Freeze::GradualPlateau { patience: number(patience)?, min_delta: number(min_delta)? }
         }
+        ("lp-ft", None) => Freeze::LpFt { head: Span::Epochs(1) },
         ("lp-ft", Some(head)) => Freeze::LpFt { head: span(head)? },
         ("chain-thaw", Some(each)) => Freeze::ChainThaw { each: span(each)? },
         ("every", Some(layers)) => Freeze::Every(number(layers)?),

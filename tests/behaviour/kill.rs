@@ -7,8 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
+use rekindle::optim::Averaging;
 use rekindle::params::Freeze;
-use rekindle::train::{Data, Fit, Keep, SaveEvery, fit};
+use rekindle::train::{Data, Fit, Keep, SaveEvery, StopReason, fit};
 
 use super::support::*;
 
@@ -16,24 +17,23 @@ use super::support::*;
 const FOLDER: &str = "REKINDLE_KILL_FOLDER";
 const CASE: &str = "REKINDLE_KILL_CASE";
 
-/// What is run: a policy by name, whether it stops early, and how many epochs it would last.
-const CASES: [(&str, bool, usize); 4] =
-    [("nothing", false, 12), ("bottom", false, 12), ("gradual", false, 12), ("nothing", true, 40)];
+/// What is run: a policy, whether the weights are averaged, and whether the run stops early.
+const CASES: [(&str, bool, bool); 6] = [
+    ("nothing", false, false),
+    ("bottom:2", false, false),
+    ("gradual:2", false, false),
+    ("nothing", true, false),
+    ("gradual-plateau:1", true, false),
+    ("bottom:1", true, true),
+];
 
-fn policy(name: &str) -> Freeze {
-    match name {
-        "bottom" => Freeze::Bottom(2),
-        "gradual" => Freeze::Gradual { epochs: 2 },
-        _ => Freeze::Nothing,
-    }
-}
-
-fn config(folder: &Path, stops: bool, epochs: usize) -> Fit {
+fn config(folder: &Path, averages: bool, stops: bool) -> Fit {
     Fit {
-        epochs,
+        epochs: if stops { 40 } else { 12 },
         max_steps: None,
         accumulation: 2,
         eval_every: Some(4),
+        averaging: averages.then(|| Averaging::ema(0.8)),
         patience: stops.then_some(3),
         keep: Keep::Best,
         save_every: Some(SaveEvery::Steps(1)),
@@ -50,13 +50,17 @@ fn config(folder: &Path, stops: bool, epochs: usize) -> Fit {
 fn child() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let case: usize = std::env::var(CASE).unwrap().parse().unwrap();
-    let (name, stops, epochs) = CASES[case];
+    let (policy, averages, stops) = CASES[case];
     let rows = rows(56);
     let data = Data { train: &rows[..40], validation: &rows[40..] };
-    let config = config(Path::new(&folder), stops, epochs);
-    if let Err(error) = fit(&mut classifier(2, 0.1), &task(), data, &policy(name), &config, &mut []) {
-        eprintln!("fit: {error}");
-        std::process::exit(3);
+    let config = config(Path::new(&folder), averages, stops);
+    let policy: Freeze = policy.parse().unwrap();
+    match fit(&mut classifier(2, 0.1), &task(), data, &policy, &config, &mut []) {
+        Ok(report) => assert_eq!(report.stop == StopReason::NoImprovement, stops),
+        Err(error) => {
+            eprintln!("fit: {error}");
+            std::process::exit(3);
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use rekindle::Model;
 use rekindle::backbone::{Bert, Pooling};
 use rekindle::head::Classifier;
-use rekindle::params::{Freeze, Inventory, Progress, Rates, SelectorError, TrainPlan};
+use rekindle::params::{Freeze, Inventory, Progress, Rates, TrainPlan};
 
 const README: &str = include_str!("../../README.md");
 
@@ -35,7 +35,7 @@ fn the_readme_program_runs() {
 }
 
 #[test]
-fn the_readme_policies_are_accepted() -> Result<(), SelectorError> {
+fn the_readme_policies_are_accepted() -> Result<(), Box<dyn std::error::Error>> {
     assert!(
         README.contains(&format!("```rust\n{}```", include_str!("policies.rs"))),
         "the README shows other policies"
