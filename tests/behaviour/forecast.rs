@@ -87,6 +87,19 @@ fn a_run_that_goes_on_may_look_ahead() {
 }
 
 #[test]
+fn optimizers_and_averages_are_foretold() {
+    use rekindle::optim::{Averaging, OptimizerConfig, Sgd};
+    let rows = rows(24);
+    let look_at = |config: Fit| look(&Freeze::Nothing, &rows, &[], &config).memory;
+    let usual = look_at(ragged(1));
+    assert_eq!((usual.moments, usual.averages), (2 * usual.gradients, 0));
+    let plain = Sgd { momentum: 0.0, ..Sgd::default() };
+    assert_eq!(look_at(Fit { optimizer: OptimizerConfig::Sgd(plain), ..ragged(1) }).moments, 0);
+    let averaged = look_at(Fit { averaging: Some(Averaging::ema(0.9)), ..ragged(1) });
+    assert_eq!(averaged.averages, averaged.gradients);
+}
+
+#[test]
 fn regularisers_are_foretold() {
     use rekindle::train::{L2Sp, Regularisation};
     let rows = rows(24);

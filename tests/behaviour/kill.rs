@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use rekindle::optim::Averaging;
 use rekindle::params::Freeze;
-use rekindle::train::{Data, Fit, Keep, SaveEvery, StopReason, fit};
+use rekindle::train::{Data, Fit, Keep, Monitor, SaveEvery, StopReason, fit};
 
 use super::support::*;
 
@@ -35,6 +35,8 @@ fn config(folder: &Path, averages: bool, stops: bool) -> Fit {
         eval_every: Some(4),
         averaging: averages.then(|| Averaging::ema(0.8)),
         patience: stops.then_some(3),
+        // It reaches 1 and gets no better.
+        monitor: if stops { Monitor::Accuracy } else { Monitor::Loss },
         keep: Keep::Best,
         save_every: Some(SaveEvery::Steps(1)),
         folder: Some(folder.into()),

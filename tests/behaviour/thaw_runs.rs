@@ -4,13 +4,13 @@ use std::path::Path;
 
 use rekindle::Model;
 use rekindle::backbone::Bert;
-use rekindle::cache::CacheReport;
 use rekindle::head::Classifier;
 use rekindle::optim::{Schedule, Warmup};
 use rekindle::params::{Freeze, FreezePolicy, GroupRule, OnSignal, Phase, Signal, Span};
 use rekindle::train::{Control, Data, Event, Fit, Observer, ObserverError, Report, SaveEvery, TrainError, fit};
 use serde_json::Value;
 
+use super::resume::same;
 use super::support::*;
 
 /// Raises a signal in one step, stops or breaks off in another, and notes changes of the plan.
@@ -78,11 +78,6 @@ fn refreeze() -> Freeze {
 
 fn history(folder: &Path) -> String {
     std::fs::read_to_string(folder.join("history.jsonl")).unwrap()
-}
-
-fn same(a: &Report, b: &Report) {
-    let plain = |report: &Report| Report { seconds: 0.0, cache: CacheReport::default(), ..report.clone() };
-    assert_eq!(plain(a), plain(b));
 }
 
 /// Another process starts from its own fresh model; its head differs, what is saved counts.

@@ -72,8 +72,8 @@ impl Parts {
         let saving = match (&config.folder, config.save_every) {
             (None, _) => 0,
             (Some(_), None) => weights,
-            // Moments, and beside them one file's weights; what is frozen is written alone, before the first checkpoint.
-            (Some(_), Some(_)) => weights.max(moments + trainable),
+            // One file's tensors at a time, moments from the beginning; what is frozen is written alone, before the first.
+            (Some(_), Some(_)) => weights.max(moments + trainable).max(averages),
         };
         let memory = MemoryForecast {
             process: measured.process,
