@@ -251,6 +251,10 @@ fn adamw_and_the_norm_agree() {
         eprintln!("adamw {len}: off by {off:.1e}");
         assert!(off < 1e-6);
         assert_eq!(double(&shared), untouched);
+        let moved = double(&kernel::towards(shared.clone(), gradient.clone(), 0.25));
+        let wanted: Vec<f64> = untouched.iter().zip(&slopes).map(|(old, new)| old + 0.25 * (new - old)).collect();
+        assert!(apart(&moved, &wanted) < 1e-6);
+        assert_eq!(double(&shared), untouched);
         let squares = double(&kernel::square_sum(gradient))[0];
         let wanted = slopes.iter().map(|slope| slope * slope).sum::<f64>();
         assert!((squares - wanted).abs() < 1e-6 * wanted);

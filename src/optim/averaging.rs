@@ -93,7 +93,7 @@ impl Averaging {
     }
 
     /// Whether the weights after `step` steps are taken.
-    fn takes(&self, step: usize, steps_an_epoch: usize) -> bool {
+    pub(crate) fn takes(&self, step: usize, steps_an_epoch: usize) -> bool {
         match *self {
             Self::Ema { .. } => true,
             Self::Last { every, .. } => step.is_multiple_of(every),

@@ -150,6 +150,18 @@ impl Fit {
         Extent { steps_an_epoch, steps, epochs: steps.div_ceil(steps_an_epoch) }
     }
 
+    /// Refuses options that mean nothing in a run of so many steps.
+    pub(super) fn check_run(&self, steps: usize, steps_an_epoch: usize) -> Result<(), TrainError> {
+        self.schedule.check_for(steps)?;
+        match self.averaging {
+            Some(averaging) if !(1..=steps).any(|step| averaging.takes(step, steps_an_epoch)) => {
+                let mend = "the run ends before it takes any weights; let it begin earlier or take more of them";
+                Err(TrainError::BadOption { option: "averaging", value: format!("{averaging:?}"), mend })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses options that mean nothing.
     pub(super) fn check(&self, coupled: bool) -> Result<(), TrainError> {
         let bad = |option, value: String, mend| Err(TrainError::BadOption { option, value, mend });

@@ -82,7 +82,7 @@ where
     let first: &dyn FreezePolicy = if policy.needs_gradients() { &Freeze::Nothing } else { policy };
     let plan = TrainPlan::new(&inventory, first, &config.rates, Progress::default())?;
     let Extent { steps_an_epoch, steps, .. } = config.extent(data.train.len());
-    config.schedule.check_for(steps).map_err(TrainError::from)?;
+    config.check_run(steps, steps_an_epoch)?;
     let prints = |examples: &[O::Example]| examples.iter().map(|example| objective.fingerprint(example)).collect();
     let prints = [prints(data.train), prints(data.validation)];
     let identity = Identity::of(config, policy, prints, &inventory, model.head.settings());

@@ -70,6 +70,8 @@ fn options_that_mean_nothing_are_refused_by_name() {
         Averaging::Ema { decay: 0.9, form: EmaForm::Power(0.0) },
         Averaging::Swa { start: Start::Step(3), every: 0 },
         Averaging::Last { count: 0, every: 1 },
+        // A run of 3 epochs that never gets there.
+        Averaging::Swa { start: Start::Epoch(3), every: 1 },
     ] {
         cases.push(("averaging", Fit { averaging: Some(averaging), ..Fit::default() }));
     }
