@@ -34,6 +34,9 @@ impl Default for LrFinder {
     }
 }
 
+/// The last steps, which diverge.
+const DIVERGING: usize = 5;
+
 /// One step of the search.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LrPoint {
@@ -169,8 +172,8 @@ impl Search<'_> {
 
     fn end(self, stop: LrStop) -> LrCurve {
         let points = self.points;
-        // The first tenth is settling, the last steps diverge.
-        let inner = points.get(self.finder.steps / 10..points.len().saturating_sub(5)).unwrap_or(&[]);
+        // The first tenth is settling.
+        let inner = points.get(self.finder.steps / 10..points.len().saturating_sub(DIVERGING)).unwrap_or(&[]);
         let inner = if inner.len() < 3 { points.as_slice() } else { inner };
         let (valley, steep) = (valley(inner), steep(inner));
         LrCurve { points, stop, valley, steep }
@@ -211,11 +214,17 @@ impl LrCurve {
         self.valley.or(self.steep)
     }
 
-    /// The search as a picture; [`LineChart::save`] writes it.
+    /// The search as a picture; [`LineChart::save`] writes it. The last steps, which diverge, and losses far above the
+    /// smoothed ones are left out, for the fall would not be seen beside them.
     pub fn chart(&self) -> LineChart {
+        let shown = match self.stop {
+            LrStop::Finished => self.points.as_slice(),
+            _ => &self.points[..self.points.len().saturating_sub(DIVERGING).max(1).min(self.points.len())],
+        };
+        let ceiling = 1.25 * shown.iter().map(|point| point.smoothed).fold(0.0, f64::max);
         let line = |name: &str, value: fn(&LrPoint) -> f64| Line {
             name: name.into(),
-            points: self.points.iter().map(|point| (point.lr, value(point))).collect(),
+            points: shown.iter().map(|point| (point.lr, value(point))).filter(|(_, loss)| *loss <= ceiling).collect(),
         };
         let mark = |name: &str, lr: f64| Mark { x: lr, text: format!("{name} {lr:.1e}") };
         let marks = [("valley", self.valley), ("steep", self.steep)];

@@ -160,8 +160,8 @@ pub(super) fn time(
 ) -> TimeForecast {
     let Seconds { prefix, rest, validation, update } = measured.seconds;
     let (train_cells, validation_cells) = (cells(&batches.train), cells(&batches.validation));
-    let of = |cached: usize, whole: f64| if cached > 0 { (whole - prefix).max(0.0) } else { whole };
-    let epoch = train_cells * of(cached.train, prefix + rest) + batches.steps as f64 * update;
+    let of = |cached: usize, rest: f64| if cached > 0 { rest } else { prefix + rest };
+    let epoch = train_cells * of(cached.train, rest) + batches.steps as f64 * update;
     let validation_pass = validation_cells * of(cached.validation, validation);
     let filled = |bytes: usize, cells: f64| if bytes > 0 { cells * prefix } else { 0.0 };
     let cache = filled(cached.train, train_cells) + filled(cached.validation, validation_cells);
