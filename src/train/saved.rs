@@ -1,12 +1,13 @@
 //! A run's checkpoints: everything that the next step depends on, each in a folder of its own that is written whole.
 //!
 //! `checkpoints/step-00000120/` holds `weights.safetensors` and `best.safetensors` (what has trained so far),
-//! `moments.safetensors` (the optimizer's), `average.safetensors` (where the run averages), `state.json` and
-//! `checksums.json`. What has never trained stands once, in `base-<hash>.safetensors` beside them, so that a checkpoint
-//! costs what trains, and so do the fingerprints of the examples, in `rows-<hash>.bin`.
+//! `moments.safetensors` (the optimizer's), `average.safetensors` (where the run averages), `steps.bin` (figures of every
+//! step), `state.json` and `checksums.json`. What has never trained stands once, in `base-<hash>.safetensors` beside them,
+//! so that a checkpoint costs what trains, and so do the fingerprints of the examples, in `rows-<hash>.bin`.
 
 use super::identity::{self, Identity};
 use super::planning::Planning;
+use super::series;
 use super::start::Start;
 use super::{Report, RunError};
 use crate::checkpoint::{CheckpointError, load_selected, save_tensors_hashed, selected, write_file, write_folder};
@@ -74,6 +75,7 @@ const AVERAGE: &str = "average.safetensors";
 const BASE: &str = "base-";
 pub(super) const START: &str = "start-";
 const STATE: &str = "state.json";
+const STEPS: &str = "steps.bin";
 const CHECKSUMS: &str = "checksums.json";
 
 /// Writes a checkpoint and removes all but the newest `keep`. `base` is the file that [`save_base`] named.
@@ -87,6 +89,8 @@ pub(super) fn save<M: Module>(
     let dir = folder.join(CHECKPOINTS).join(format!("step-{:08}", snapshot.report.steps));
     let trained = |path: &str| snapshot.trained.contains(path);
     let moments = snapshot.optimizer.moments(snapshot.model);
+    let mut report = snapshot.report.clone();
+    let steps = series::take(&mut report);
     let state = State {
         identity: snapshot.identity.clone(),
         base: base.into(),
@@ -97,7 +101,7 @@ pub(super) fn save<M: Module>(
         planning: snapshot.planning.clone(),
         averaged: snapshot.average.seen(snapshot.model),
         observers: snapshot.observers.clone(),
-        report: snapshot.report.clone(),
+        report,
     };
     write_folder::<Error>(&dir, |dir| {
         let mut sums = BTreeMap::new();
@@ -113,6 +117,8 @@ pub(super) fn save<M: Module>(
         if !state.averaged.is_empty() {
             tensors(AVERAGE, snapshot.average.host(snapshot.model))?;
         }
+        write_file(dir.join(STEPS), |file| file.write_all(&steps))?;
+        sums.insert(STEPS.into(), blake3::hash(&steps).to_hex().to_string());
         sums.insert(STATE.into(), write_json(&dir.join(STATE), &state)?);
         write_json(&dir.join(CHECKSUMS), &sums).map(drop)
     })?;
@@ -182,7 +188,10 @@ fn read<M: Module>(
     if let Some(file) = expected.iter().find(|(file, sum)| found.get(*file) != Some(sum)).map(|(file, _)| file) {
         return Err(damaged(format!("`{file}` is missing or not as it was written")));
     }
-    let state: State = read_json(&dir.join(STATE)).map_err(damaged)?;
+    let mut state: State = read_json(&dir.join(STATE)).map_err(damaged)?;
+    let steps = std::fs::read(dir.join(STEPS)).map_err(|error| damaged(error.to_string()))?;
+    series::put(&mut state.report, &steps)
+        .ok_or_else(|| damaged(format!("`{STEPS}` has the figures of other steps")))?;
     identity::check(identity, &state.identity, folder)?;
     let fill = || -> Result<_, CheckpointError> {
         let trained = |path: &str| state.trained.contains(path);

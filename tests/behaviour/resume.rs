@@ -151,7 +151,9 @@ fn a_damaged_checkpoint_is_reported_and_the_one_before_is_used() {
     let expected_folder = temporary();
     let mut whole = fresh();
     run(&mut whole, &Freeze::Nothing, &config(expected_folder.path()), &mut Watch::default()).unwrap();
-    for file in ["weights.safetensors", "best.safetensors", "moments.safetensors", "state.json", "checksums.json"] {
+    for file in
+        ["weights.safetensors", "best.safetensors", "moments.safetensors", "steps.bin", "state.json", "checksums.json"]
+    {
         for cut in [true, false] {
             let folder = temporary();
             let mut watch = Watch { stop_after: Some(6), ..Watch::default() };
