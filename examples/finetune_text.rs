@@ -127,6 +127,12 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
+    let one_run = args.flags.keeps() || !args.flags.observer.is_empty() || args.flags.auto_batch_size.is_some();
+    if one_run && args.freeze.is_none() {
+        return Err("the comparison of three ways is not one run: give --freeze with --checkpoint-every, --resume, \
+            --observer and --auto-batch-size"
+            .into());
+    }
     let device = rekindle::device(&args.flags.device)?;
     let checkpoint = Checkpoint::open(&args.model)?;
     let config: BertConfig = checkpoint.config::<Bert>()?;

@@ -77,7 +77,10 @@ impl Segment {
             return Err(damaged());
         }
         let entries = index.chunks_exact(ENTRY as usize).map(At::from_bytes);
-        let entries = entries.collect::<Option<_>>().ok_or_else(damaged)?;
+        let entries = entries.collect::<Option<Vec<_>>>().ok_or_else(damaged)?;
+        if entries.iter().any(|at| at.offset.checked_add(at.len).is_none_or(|end| end > HEAD + body)) {
+            return Err(damaged());
+        }
         Ok((Self { file: Mutex::new(file) }, entries))
     }
 
@@ -176,4 +179,24 @@ pub(super) fn remove_orphans(folder: &Path) {
 
 pub(super) fn is_part(name: &str) -> bool {
     name.starts_with(PART)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_beyond_the_file_is_damage() {
+        let (folder, prefix) = (tempfile::tempdir().unwrap(), [7; 32]);
+        for (offset, len, whole) in
+            [(HEAD, 3, true), (HEAD, u64::MAX, false), (u64::MAX, 3, false), (1 << 40, 3, false)]
+        {
+            let mut writer = Writer::create(folder.path(), prefix).unwrap();
+            writer.put([1; 32], b"abc").unwrap();
+            (writer.entries[0].offset, writer.entries[0].len) = (offset, len);
+            writer.finish().unwrap();
+            let path = super::super::store::segments(folder.path()).remove(0);
+            assert_eq!(Segment::open(&path, &prefix).map_err(|error| error.kind()).is_ok(), whole, "{offset} {len}");
+        }
+    }
 }
