@@ -36,7 +36,7 @@ pub(super) fn load_mapped<M: Module>(
         let key = map.to_file(&path);
         match key.as_ref().and_then(|key| matching.keys.get(key)).cloned() {
             Some(file_key) => {
-                matching.read(&entry, &path, &file_key)?;
+                matching.read(&entry, &path, &file_key, entry.is_linear && map.transposes(&path))?;
                 used.extend(key);
             }
             None if map.is_optional(&path) => matching.report.reinitialised.push(path),
@@ -52,9 +52,9 @@ pub(super) fn load_mapped<M: Module>(
 }
 
 impl Matching<'_> {
-    fn read(&mut self, entry: &Entry, path: &str, key: &str) -> Result<(), CheckpointError> {
+    fn read(&mut self, entry: &Entry, path: &str, key: &str, transposed: bool) -> Result<(), CheckpointError> {
         let mut expected = entry.shape.clone();
-        if entry.is_linear {
+        if transposed {
             expected.reverse();
         }
         let found = self.tensors.shape(key)?;
@@ -62,7 +62,7 @@ impl Matching<'_> {
             return Err(CheckpointError::WrongShape { key: key.into(), expected, found: found.to_vec() });
         }
         let values = self.tensors.finite_f32(key)?;
-        let values = if entry.is_linear { transpose(&values, expected[0], expected[1]) } else { values };
+        let values = if transposed { transpose(&values, expected[0], expected[1]) } else { values };
         self.values.insert(entry.id, values);
         self.report.loaded.push(path.into());
         Ok(())
@@ -152,7 +152,8 @@ pub(crate) fn floats(data: TensorData) -> Vec<f32> {
 
 /// Writes a model's weights under the names that `map` gives them, in the layout of Transformers.
 pub(super) fn save_mapped<M: Module>(module: &M, map: &KeyMap, path: &Path) -> Result<(), CheckpointError> {
-    let linear: BTreeSet<String> = parameters(module).filter(|entry| entry.is_linear).map(|entry| entry.path).collect();
+    let transposed = |entry: &Entry| entry.is_linear && map.transposes(&entry.path);
+    let linear: BTreeSet<String> = parameters(module).filter(transposed).map(|entry| entry.path).collect();
     let mut renamed = vec![];
     for (own, shape, values) in selected(module, |_| true) {
         let (shape, values) = match (linear.contains(&own), shape.as_slice()) {
