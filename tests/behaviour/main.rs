@@ -35,5 +35,6 @@ mod run;
 mod run_faults;
 mod run_files;
 mod support;
+mod task_heads;
 mod thaw_plans;
 mod thaw_runs;
