@@ -1,5 +1,6 @@
 //! [`TaskHead`]: what is put on a backbone for a task.
 
+mod causal_lm;
 mod classify;
 mod distilled;
 mod masked_lm;
@@ -8,6 +9,7 @@ mod span;
 mod token;
 
 pub use crate::loss::{Loss, cross_entropy};
+pub use causal_lm::CausalLm;
 pub use classify::Classifier;
 pub use distilled::{DistilledClassifier, DistilledTargets};
 pub use masked_lm::{MaskedLm, MaskedTargets};

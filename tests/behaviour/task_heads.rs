@@ -7,7 +7,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use rekindle::Model;
 use rekindle::backbone::{Backbone, Bert, InputError, Pooling, TextFeatures, TextInput};
 use rekindle::checkpoint::{Checkpoint, Tensors};
-use rekindle::head::{IGNORED, SpanHead, SpanTargets, TaskHead, TokenClassifier};
+use rekindle::head::{CausalLm, IGNORED, SpanHead, SpanTargets, TaskHead, TokenClassifier};
 use rekindle::metric::Scores;
 
 use super::support::device;
@@ -127,4 +127,37 @@ fn labels_that_the_head_lacks_are_refused_and_ignored_ones_count_nothing() {
     let mut scores = Scores::default();
     head.score(features(1, 4), labels([[0, 1, 2]]), &mut scores);
     assert!(scores.summary().loss.is_nan());
+}
+
+#[test]
+fn each_token_is_predicted_by_the_place_before_it() {
+    let mut read = features(2, 4);
+    read.token_embedding =
+        Tensor::<2>::from_floats([[0.3, -1.0, 2.0, 0.1], [1.5, 0.2, -0.4, 1.0], [0.7; 4]], &device());
+    let labels = [[1_i32, 0, 2, -100], [-100, 2, -100, 1]];
+    let tied = || CausalLm::tied(3);
+    for head in [tied(), tied().with_scale(0.25), tied().with_soft_cap(1.5), CausalLm::untied(4, 3, 5, &device())] {
+        let logits: Vec<f64> = head.forward(read.clone()).into_data().iter::<f64>().collect();
+        let (mut sum, mut right) = (0.0, 0);
+        for (row, place, token) in [(0, 1, 0), (0, 2, 2), (1, 1, 2), (1, 3, 1)] {
+            let logits = &logits[(row * 4 + place - 1) * 3..][..3];
+            sum += logits.iter().map(|logit| logit.exp()).sum::<f64>().ln() - logits[token];
+            right += usize::from((0..3).all(|other| logits[other] <= logits[token]));
+        }
+        let targets = Tensor::<2, Int>::from_ints(labels, &device());
+        let loss = head.loss(read.clone(), targets.clone());
+        assert_eq!(loss.weight, 4.0);
+        assert!((f64::from(loss.sum.into_scalar::<f32>()) - sum).abs() < 1e-5, "{head:?}");
+        let mut scores = Scores::default();
+        head.score(read.clone(), targets, &mut scores);
+        assert_eq!(scores.summary().accuracy, Some(right as f64 / 4.0));
+    }
+    let plain: Vec<f32> = tied().forward(read.clone()).into_data().iter::<f32>().collect();
+    let capped: Vec<f32> = tied().with_soft_cap(1.5).forward(read.clone()).into_data().iter::<f32>().collect();
+    assert!(plain.iter().zip(&capped).all(|(plain, capped)| (1.5 * (plain / 1.5).tanh() - capped).abs() < 1e-5));
+    let only_first = Tensor::<2, Int>::from_ints([[1, -100, -100, -100]; 2], &device());
+    assert_eq!(tied().loss(read, only_first).weight, 0.0);
+    let check = |id: i32| TaskHead::<TextFeatures>::check(&tied(), &Tensor::from_ints([[0, id]], &device()));
+    assert_eq!(check(-100), Ok(()));
+    assert_eq!(check(3), Err(InputError::IdOutOfRange { kind: "token", id: 3, entries: 3 }));
 }
