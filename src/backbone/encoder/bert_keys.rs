@@ -22,6 +22,7 @@ pub fn bert_key_map() -> KeyMap {
         .rule("backbone.pooler.dense", "bert.pooler.dense")
         .optional("backbone.pooler")
         .rule("head.linear", "classifier")
+        .rule("head.outputs", "qa_outputs")
         .rule("head.next_sentence", "cls.seq_relationship")
         .ignore("**.position_ids", "a constant that counts the positions");
     ["head", "head.masked_lm"]
