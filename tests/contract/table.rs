@@ -3,7 +3,7 @@
 use super::device;
 use burn::tensor::{Tensor, TensorData};
 use rekindle::Model;
-use rekindle::backbone::{Backbone, Bert, Pooling, TextInput};
+use rekindle::backbone::{Bert, Pooling, TextInput};
 use rekindle::checkpoint::FromPretrained;
 use rekindle::head::{Classifier, TaskHead};
 use rekindle::params::check_stages;
