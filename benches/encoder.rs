@@ -44,8 +44,7 @@ fn input(device: &Device) -> (TextInput, Tensor<1, Int>) {
 }
 
 fn loss(model: &Classification, input: TextInput, labels: Tensor<1, Int>) -> Tensor<1> {
-    use rekindle::backbone::Backbone;
-    model.head.loss(model.backbone.forward(input), labels).sum
+    model.head.loss(model.features(input), labels).sum
 }
 
 fn encoder(criterion: &mut Criterion) {

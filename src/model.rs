@@ -1,6 +1,6 @@
 //! [`Model`]: a backbone under a head.
 
-use crate::backbone::Backbone;
+use crate::backbone::{Backbone, run_stages};
 use crate::head::TaskHead;
 use burn::module::Module;
 
@@ -21,7 +21,15 @@ impl<B: Backbone, H: TaskHead<B::Features>> Model<B, H> {
 
     /// Input to the head's output. The caller has checked the input with [`Backbone::check`].
     pub fn forward(&self, input: B::Input) -> H::Output {
-        self.head.forward(self.backbone.forward(input))
+        self.head.forward(self.features(input))
+    }
+
+    /// Input to what the head sees, computed as far as the head reads it: with [`TaskHead::POOLED_ONLY`] the hidden states of
+    /// tokens may be missing, which `backbone.forward` gives.
+    pub fn features(&self, input: B::Input) -> B::Features {
+        let stages = 1..self.backbone.stages().len();
+        let state = run_stages(&self.backbone, stages, H::POOLED_ONLY, self.backbone.embed(input));
+        self.backbone.finish(state)
     }
 
     /// The same body under another head: the hand-over from pretraining to the task.

@@ -60,6 +60,20 @@ pub trait Backbone: Module + ModuleDisplay {
     /// Runs stage `index`, one of `1..self.stages().len()`.
     fn stage(&self, index: usize, state: Self::State) -> Self::State;
 
+    /// Runs stage `index` for a head that reads pooled features alone ([`TaskHead::POOLED_ONLY`]): what no pooling reads may
+    /// be left out of the state. The pooled features stay the same, to the bit.
+    ///
+    /// [`TaskHead::POOLED_ONLY`]: crate::head::TaskHead::POOLED_ONLY
+    fn stage_pooled(&self, index: usize, state: Self::State) -> Self::State {
+        self.stage(index, state)
+    }
+
+    /// Multiplications and additions that [`stage_pooled`](Self::stage_pooled) leaves out of one row of `seq`; 0 where it
+    /// does what [`stage`](Self::stage) does. A forecast counts them, and the key of a cached state depends on them.
+    fn operations_spared(&self, _stage: usize, _seq: usize) -> f64 {
+        0.0
+    }
+
     /// Unpacks the last state. It computes with no parameter (it may show one to the heads, as a tied embedding).
     fn finish(&self, state: Self::State) -> Self::Features;
 
@@ -73,4 +87,17 @@ pub trait Backbone: Module + ModuleDisplay {
     fn after_step(self) -> Self {
         self
     }
+}
+
+/// Runs stages in their order, as far as a head reads them that may be `pooled_only`.
+pub(crate) fn run_stages<B: Backbone>(
+    backbone: &B,
+    stages: impl Iterator<Item = usize>,
+    pooled_only: bool,
+    state: B::State,
+) -> B::State {
+    stages.fold(state, |state, stage| match pooled_only {
+        true => backbone.stage_pooled(stage, state),
+        false => backbone.stage(stage, state),
+    })
 }

@@ -18,20 +18,23 @@ const FORMAT: u32 = 1;
 
 /// What the states after the plain stages depend on besides the input: this crate's version and kernels, the machine's
 /// instruction set and the device, every setting that the backbone shows, which stages are plain, the values that they
-/// read, and the dtype of what is kept.
+/// read, how much of them the head reads, and the dtype of what is kept.
 pub(crate) fn prefix_key<B: Backbone, H: Module + ModuleDisplay>(
     model: &Model<B, H>,
     inventory: &Inventory,
     plain: &[bool],
+    pooled_only: bool,
     dtype: CacheDtype,
 ) -> Key {
     // `valid()` has every switch for training off, whatever the plan.
     let settings = model.backbone.valid().format(DisplaySettings::default().with_show_all_attributes(true));
+    let leaves_out = |stage: usize| pooled_only && plain[stage] && model.backbone.operations_spared(stage, 2) > 0.0;
+    let left_out: Vec<usize> = (0..plain.len()).filter(|stage| leaves_out(*stage)).collect();
     let mut hasher = Hasher::new();
     for text in [
         format!("rekindle {} cache {FORMAT}", env!("CARGO_PKG_VERSION")),
         format!("{} {} {:?}", std::env::consts::ARCH, instructions(), plain_device(&model.backbone)),
-        format!("{} {plain:?} {dtype:?}", std::any::type_name::<B>()),
+        format!("{} {plain:?} {left_out:?} {dtype:?}", std::any::type_name::<B>()),
         format!("{:?}", &inventory.stages[..]),
         settings,
     ] {

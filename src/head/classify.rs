@@ -95,6 +95,7 @@ impl<F: Pooled> TaskHead<F> for Classifier {
     type Output = Tensor<2>;
     /// Class indices, `[batch]`.
     type Targets = Tensor<1, Int>;
+    const POOLED_ONLY: bool = true;
 
     fn check(&self, targets: &Tensor<1, Int>) -> Result<(), InputError> {
         InputError::check_classes_except(targets, self.num_labels(), self.loss.ignore_index)

@@ -50,6 +50,7 @@ impl<F: Pooled> TaskHead<F> for DistilledClassifier {
     /// Logits, `[batch, num_labels]`.
     type Output = Tensor<2>;
     type Targets = DistilledTargets;
+    const POOLED_ONLY: bool = true;
 
     fn check(&self, targets: &DistilledTargets) -> Result<(), InputError> {
         TaskHead::<F>::check(&self.classifier, &targets.labels)?;

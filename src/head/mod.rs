@@ -37,6 +37,9 @@ pub trait TaskHead<F>: Module + ModuleDisplay {
     /// Whether the loss of one row depends on the others (contrastive losses): gradient accumulation would change its
     /// meaning, so `fit` refuses it.
     const COUPLED: bool = false;
+    /// Whether all that it reads of the features is [`Pooled::pooled`](crate::backbone::Pooled::pooled): a backbone then
+    /// leaves out what its pooling does not read ([`Backbone::stage_pooled`](crate::backbone::Backbone::stage_pooled)).
+    const POOLED_ONLY: bool = false;
 
     /// Says whether the loss can compare with `targets`; `fit` and `evaluate` ask before they run it.
     ///

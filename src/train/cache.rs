@@ -3,7 +3,7 @@
 use super::evaluate::{in_length_order, plain_device};
 use super::fit::Run;
 use super::{Event, Fit};
-use crate::backbone::Backbone;
+use crate::backbone::{Backbone, run_stages};
 use crate::cache::{Cache, CachePlan, CacheReport, Key, NoCache, Slot, Store, prefix_key, row_key};
 use crate::error::Error;
 use crate::head::TaskHead;
@@ -50,16 +50,17 @@ impl<S: RowsExt> States<S> {
     }
 }
 
-/// Runs the plain stages in order. `plain` begins with true.
-pub(super) fn run_plain<B: Backbone>(backbone: &B, plain: &[bool], input: B::Input) -> B::State {
+/// Runs the plain stages in order, as far as the head reads them. `plain` begins with true.
+pub(super) fn run_plain<B: Backbone>(backbone: &B, plain: &[bool], pooled_only: bool, input: B::Input) -> B::State {
     let stages = (1..plain.len()).filter(|stage| plain[*stage]);
-    stages.fold(backbone.embed(input), |state, stage| backbone.stage(stage, state))
+    run_stages(backbone, stages, pooled_only, backbone.embed(input))
 }
 
 /// Finds or computes the states of data sets.
 pub(super) struct Filler<'a, B, O> {
     backbone: B,
     plain: Vec<bool>,
+    pooled_only: bool,
     objective: &'a O,
     batch_size: usize,
     device: Device,
@@ -94,11 +95,12 @@ where
             std::any::type_name::<B>().rsplit("::").next().unwrap_or_default(),
             cache.dtype()
         );
-        let key = || prefix_key(model, inventory, plain, cache.dtype());
+        let key = || prefix_key(model, inventory, plain, H::POOLED_ONLY, cache.dtype());
         let store = Store::open(cache, key, &about)?;
         let backbone = model.backbone.valid();
         let device = plain_device(&backbone);
-        Ok(Self { backbone, plain: plain.to_vec(), objective, batch_size: batch_size.max(1), device, store })
+        let (plain, pooled_only, batch_size) = (plain.to_vec(), H::POOLED_ONLY, batch_size.max(1));
+        Ok(Self { backbone, plain, pooled_only, objective, batch_size, device, store })
     }
 
     /// Finds states, and computes the others in one pass in length order, so that their bits do not depend on the step at
@@ -165,7 +167,7 @@ where
     fn run(&self, examples: &[O::Example], indices: &[usize]) -> Result<B::State, Error> {
         let input = self.input(examples, indices)?;
         self.backbone.check(&input)?;
-        Ok(run_plain(&self.backbone, &self.plain, input))
+        Ok(run_plain(&self.backbone, &self.plain, self.pooled_only, input))
     }
 
     /// Computes one of the states that were found: it says which tensors a state has, and whether the stages still give

@@ -1,6 +1,6 @@
 use super::TrainError;
 use super::cache::{Filled, Filler, States, run_plain};
-use crate::backbone::Backbone;
+use crate::backbone::{Backbone, run_stages};
 use crate::cache::{Cache, CachePlan, CacheReport};
 use crate::data::BatchOrder;
 use crate::device::host;
@@ -113,11 +113,11 @@ where
         let state = match cache.and_then(|cache| cache.get(indices)) {
             Some(state) => {
                 let rest = (1..plain.len()).filter(|stage| !plain[*stage]);
-                rest.fold(state, |state, stage| model.backbone.stage(stage, state))
+                run_stages(&model.backbone, rest, H::POOLED_ONLY, state)
             }
             None => {
                 model.backbone.check(&batch.input)?;
-                run_plain(&model.backbone, &all, batch.input)
+                run_plain(&model.backbone, &all, H::POOLED_ONLY, batch.input)
             }
         };
         model.head.score(model.backbone.finish(state), batch.targets, &mut scores);

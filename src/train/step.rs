@@ -3,7 +3,7 @@
 use super::cache::{States, run_plain};
 use super::fit::Run;
 use super::{Event, StepInfo, StepSeconds, TrainError};
-use crate::backbone::Backbone;
+use crate::backbone::{Backbone, run_stages};
 use crate::error::Error;
 use crate::head::{Loss, TaskHead};
 use crate::model::Model;
@@ -131,7 +131,7 @@ where
             Begin::Input(input) => backbone.embed(input),
         };
         let rest = (1..self.plain.len()).filter(|stage| !self.plain[*stage]);
-        backbone.finish(rest.fold(state, |state, stage| backbone.stage(stage, state)))
+        backbone.finish(run_stages(backbone, rest, H::POOLED_ONLY, state))
     }
 
     /// The state after the plain stages, or the input where the first stage is none, on the autodiff device.
@@ -141,7 +141,10 @@ where
         }
         self.training.backbone.check(&input)?;
         Ok(match self.plain.first() {
-            Some(true) => Begin::State(run_plain(&self.snapshot.backbone, self.plain, input).lift(self.device)),
+            Some(true) => {
+                let state = run_plain(&self.snapshot.backbone, self.plain, H::POOLED_ONLY, input);
+                Begin::State(state.lift(self.device))
+            }
             _ => Begin::Input(input.lift(self.device)),
         })
     }

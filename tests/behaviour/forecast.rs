@@ -83,7 +83,8 @@ fn a_run_that_goes_on_may_look_ahead() {
     let again = fit(&mut classifier(1, 0.1), &task(), data, &Freeze::Nothing, &config, &mut []).unwrap();
     assert_eq!((first.forecast_bytes, again.losses), (None, first.losses));
     assert_eq!(again.forecast_bytes.is_some(), cfg!(target_os = "linux"));
-    assert!(again.peak_bytes >= first.peak_bytes);
+    // Other tests run in this process: its peaks cannot be compared.
+    assert_eq!(again.peak_bytes.is_some(), first.peak_bytes.is_some());
 }
 
 #[test]

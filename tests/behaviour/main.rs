@@ -26,6 +26,7 @@ mod observers;
 mod optimizers;
 mod plain;
 mod policies;
+mod pooled;
 mod pretraining;
 mod probe;
 mod rates;

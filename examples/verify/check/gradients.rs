@@ -52,7 +52,7 @@ fn compute<B: Traced, H: Task<B>>(
 ) -> Result<BTreeMap<String, Array>> {
     let (device, rows) = (&options.device, inputs.all());
     let model = load_still::<B, H>(checkpoint, device)?.train();
-    let features = model.backbone.forward(B::input(inputs, &rows, device)?);
+    let features = model.features(B::input(inputs, &rows, device)?);
     let loss = model.head.loss(features, H::targets(inputs, &rows, device)?);
     let mean = loss.sum / loss.weight;
     gradients(&model, map, &GradientsParams::from_grads(mean.backward(), &model))

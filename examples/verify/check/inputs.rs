@@ -87,11 +87,6 @@ impl Inputs {
         Ok(Tensor::from_data(data::<_, D>(self.ints.get(name), name, rows)?, device))
     }
 
-    /// Numbers of some rows.
-    pub(crate) fn float<const D: usize>(&self, name: &str, rows: &[usize], device: &Device) -> Result<Tensor<D>> {
-        Ok(Tensor::from_data(data::<_, D>(self.floats.get(name), name, rows)?, device))
-    }
-
     /// What a text backbone reads of some rows; of `[batch, choices, seq]`, each choice is a row.
     pub(crate) fn text(&self, rows: &[usize], device: &Device) -> Result<TextInput> {
         let flat = |name: &str| -> Result<Tensor<2, Int>> {

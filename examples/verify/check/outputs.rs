@@ -24,8 +24,8 @@ pub(crate) fn run<B: Traced, H: Task<B>>(checkpoint: &Checkpoint, inputs: &Input
     let model = load::<B, H>(checkpoint, device)?;
     let input = B::input(inputs, &rows, device)?;
     model.backbone.check(&input)?;
-    let (mut named, features) = model.backbone.trace(input);
-    let outputs = H::outputs(model.head.forward(features));
+    let (mut named, _) = model.backbone.trace(input.clone());
+    let outputs = H::outputs(model.forward(input));
     named.extend(outputs.into_iter().map(|(name, array)| (name.to_string(), array)));
     if inputs.has_labels() {
         named.insert("loss".into(), Array::scalar(loss(&model, inputs, &rows, device)?));

@@ -105,7 +105,7 @@ pub(crate) fn loss<B: Traced, H: Task<B>>(
 where
     H: Module + ModuleDisplay,
 {
-    let features = model.backbone.forward(B::input(inputs, rows, device)?);
+    let features = model.features(B::input(inputs, rows, device)?);
     let loss = model.head.loss(features, H::targets(inputs, rows, device)?);
     Ok(f64::from(loss.sum.into_scalar::<f32>()) / loss.weight)
 }

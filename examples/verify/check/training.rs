@@ -196,7 +196,7 @@ impl Base<'_> {
             losses.push(loss(&outcome.model, &self.inputs, &rows, device)?);
         }
         let rates = outcome.factors.iter().map(|factor| factor * self.settings.lr);
-        let features = outcome.model.backbone.forward(B::input(&self.inputs, &rows, device)?);
+        let features = outcome.model.features(B::input(&self.inputs, &rows, device)?);
         let outputs = H::outputs(outcome.model.head.forward(features));
         let (losses, norms) = (Array::list(losses), Array::list(outcome.report.grad_norms.iter().copied()));
         let mut figures = vec![

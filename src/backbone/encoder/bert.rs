@@ -43,6 +43,11 @@ impl Bert {
     pub fn max_length(&self) -> usize {
         self.max_length
     }
+
+    /// Whether the stage is the last layer and the pooling reads its first token alone.
+    fn ends_at_first_token(&self, stage: usize) -> bool {
+        stage == self.encoder.layer.len() && self.pooling != Pooling::Mean
+    }
 }
 
 impl Backbone for Bert {
@@ -77,16 +82,36 @@ impl Backbone for Bert {
         layer.map_or(0.0, |layer| 4.0 * (seq * seq * layer.attention.query.weight.dims()[0]) as f64)
     }
 
+    fn operations_spared(&self, stage: usize, seq: usize) -> f64 {
+        let layer = stage.checked_sub(1).and_then(|index| self.encoder.layer.get(index));
+        let Some(layer) = layer.filter(|_| self.ends_at_first_token(stage)) else { return 0.0 };
+        let Layer { attention, intermediate, output, .. } = layer;
+        let products = [&attention.query, &attention.output, intermediate, output];
+        let values: usize = products.iter().map(|linear| linear.weight.shape().num_elements()).sum();
+        let mixed = seq * attention.query.weight.dims()[0];
+        (seq.saturating_sub(1) * (2 * values + 4 * mixed)) as f64
+    }
+
     fn embed(&self, input: TextInput) -> TextState {
         TextState::new(self.embeddings.forward(input.ids, input.type_ids), input.mask)
     }
 
     fn stage(&self, index: usize, mut state: TextState) -> TextState {
         match (self.encoder.layer.get(index - 1), &self.pooler) {
-            (Some(layer), _) => state.hidden = layer.forward(state.hidden, &state.mask),
+            (Some(layer), _) => state.hidden = layer.forward(state.hidden.clone(), state.hidden, &state.mask),
             (None, Some(pooler)) => state.pooler_output = Some(pooler.forward(state.hidden.clone())),
             (None, None) => {}
         }
+        state
+    }
+
+    fn stage_pooled(&self, index: usize, mut state: TextState) -> TextState {
+        let Some(layer) = self.encoder.layer.get(index - 1).filter(|_| self.ends_at_first_token(index)) else {
+            return self.stage(index, state);
+        };
+        let first = state.hidden.clone().narrow(1, 0, 1);
+        state.hidden = layer.forward(first, state.hidden, &state.mask);
+        state.mask = state.mask.narrow(1, 0, 1);
         state
     }
 
@@ -187,8 +212,9 @@ impl Layer {
         }
     }
 
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
-        let hidden = self.attention.forward(hidden, mask);
+    /// The layer at the places `asking`, `[batch, places, hidden]`, of a sequence `hidden`, `[batch, seq, hidden]`.
+    fn forward(&self, asking: Tensor<3>, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
+        let hidden = self.attention.forward(asking, hidden, mask);
         let inner = self.activation.after(&self.intermediate, hidden.clone());
         self.norm.forward_residual(linear(&self.output, inner), hidden, &self.dropout)
     }
@@ -221,11 +247,12 @@ impl SelfAttention {
         }
     }
 
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
-        let [query, key, value] = [&self.query, &self.key, &self.value].map(|layer| linear(layer, hidden.clone()));
+    fn forward(&self, asking: Tensor<3>, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
+        let query = linear(&self.query, asking.clone());
+        let [key, value] = [&self.key, &self.value].map(|layer| linear(layer, hidden.clone()));
         let dropout = &self.probability_dropout;
         let mixed = multi_head_attention(query, key, value, self.heads, Some(mask.clone()), dropout);
-        self.norm.forward_residual(linear(&self.output, mixed), hidden, &self.dropout)
+        self.norm.forward_residual(linear(&self.output, mixed), asking, &self.dropout)
     }
 }
 

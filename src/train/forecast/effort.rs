@@ -35,7 +35,8 @@ impl BatchForecast {
 /// A weight of rank 2 or more takes part once for each padded token (in the head: for each unit of the loss's weight, a
 /// row or a masked token), with two operations a value forward, two for the gradient of its input in stages that run
 /// under autodiff, and two for its own gradient where it trains. To these come what
-/// [`Backbone::mixing_operations`] counts, three times where a gradient flows. A projection tied to the embeddings is not counted.
+/// [`Backbone::mixing_operations`] counts, three times where a gradient flows; what [`Backbone::operations_spared`] counts
+/// goes off in proportion where the head reads pooled features alone. A projection tied to the embeddings is not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OperationForecast {
     /// Of an optimizer step, on average.
@@ -125,7 +126,8 @@ impl Measured {
         plan: &TrainPlan,
         repeats: bool,
     ) -> Cached {
-        let examples: usize = batches.train.iter().map(|(rows, _)| rows).sum();
+        let count = |sizes: &[(usize, usize)]| sizes.iter().map(|(rows, _)| rows).sum::<usize>();
+        let (examples, others) = (count(&batches.train), count(&batches.validation));
         let rows = extent.steps.saturating_mul(config.accumulation).saturating_mul(config.batch_size);
         let planned = CachePlan::of(&plan.plain, repeats, rows <= examples, &config.cache);
         if matches!(planned, CachePlan::Unused(_)) {
@@ -138,16 +140,16 @@ impl Measured {
         };
         let share = if share == CacheDtype::Bf16 { 0.5 } else { 1.0 };
         // What does not fit is computed in every epoch, or read from the folder.
-        let bytes = |tokens: usize, budget: usize| {
-            let bytes = (self.state_bytes_a_token * share * tokens as f64) as usize;
+        let bytes = |rows: usize, tokens: usize, budget: usize| {
+            let bytes = (self.state_bytes.of(rows, tokens) * share) as usize;
             match bytes > budget {
                 true if on_disk => budget,
                 true => 0,
                 false => bytes,
             }
         };
-        let train = bytes(batches.tokens, budget);
-        Cached { train, validation: bytes(batches.validation_tokens, budget - train) }
+        let train = bytes(examples, batches.tokens, budget);
+        Cached { train, validation: bytes(others, batches.validation_tokens, budget - train) }
     }
 }
 
@@ -195,18 +197,25 @@ where
             (all + size, trains + if plan.active[index] { size } else { 0.0 })
         })
     };
-    let mixing = |stage: usize| {
-        let of =
-            |(rows, longest): &(usize, usize)| *rows as f64 * run.model.backbone.mixing_operations(stage, *longest);
-        batches.train.iter().map(of).sum::<f64>()
+    let backbone = &run.model.backbone;
+    let over_rows = |of_row: &dyn Fn(usize) -> f64| {
+        batches.train.iter().map(|(rows, longest)| *rows as f64 * of_row(*longest)).sum::<f64>()
+    };
+    let mixing = |stage: usize| over_rows(&|seq| backbone.mixing_operations(stage, seq));
+    let spared = |stage: usize| match H::POOLED_ONLY {
+        true => over_rows(&|seq| backbone.operations_spared(stage, seq)),
+        false => 0.0,
     };
     let tokens = cells(&batches.train);
     let (mut frozen, mut trained) = (0.0, 0.0);
     for (stage, is_plain) in plan.plain.iter().enumerate() {
         let (all, trains) = values(&mut run.inventory.owned[stage].iter().copied());
         match is_plain {
-            true => frozen += 2.0 * all * tokens + mixing(stage),
-            false => trained += (4.0 * all + 2.0 * trains) * tokens + 3.0 * mixing(stage),
+            true => frozen += 2.0 * all * tokens + mixing(stage) - spared(stage),
+            false => {
+                trained += (4.0 * all + 2.0 * trains) * tokens + 3.0 * mixing(stage);
+                trained -= (2.0 + trains / all.max(1.0)) * spared(stage);
+            }
         }
     }
     let (all, trains) = values(&mut (0..entries.len()).filter(|index| entries[*index].stage.is_none()));

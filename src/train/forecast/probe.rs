@@ -1,6 +1,6 @@
 //! A few small steps on a copy: what they keep in memory and how long they take.
 
-use crate::backbone::Backbone;
+use crate::backbone::{Backbone, run_stages};
 use crate::data::BatchOrder;
 use crate::error::Error;
 use crate::head::{Loss, TaskHead};
@@ -55,11 +55,36 @@ pub(in crate::train) struct Measured {
     pub(super) working: Option<Line>,
     /// Tokens of the longest validation example over those of the longest training example.
     pub(super) validation_ratio: f64,
-    /// Bytes that the state after the plain stages takes in the cache; 0 where no stage is plain.
-    pub(super) state_bytes_a_token: f64,
+    pub(super) state_bytes: StateBytes,
     /// The loss's weight over padded tokens.
     pub(super) weight_a_cell: f64,
     pub(super) seconds: Seconds,
+}
+
+/// Bytes that states after the plain stages take in the cache; 0 where no stage is plain.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct StateBytes {
+    pub(super) a_row: f64,
+    pub(super) a_token: f64,
+}
+
+impl StateBytes {
+    /// From the tokens and bytes of the longest row and of the shortest.
+    fn through(ends: Vec<(usize, usize)>) -> Self {
+        let [(most, high), (least, low)] = ends[..] else { return Self::default() };
+        match most > least {
+            true => {
+                let a_token = (high as f64 - low as f64).max(0.0) / (most - least) as f64;
+                Self { a_row: (low as f64 - a_token * least as f64).max(0.0), a_token }
+            }
+            false => Self { a_row: 0.0, a_token: high as f64 / most.max(1) as f64 },
+        }
+    }
+
+    /// Of so many rows with so many tokens in all.
+    pub(super) fn of(&self, rows: usize, tokens: usize) -> f64 {
+        self.a_row * rows as f64 + self.a_token * tokens as f64
+    }
 }
 
 /// Seconds a padded token, and those of an update.
@@ -104,10 +129,11 @@ where
             Some([low, high]) => [line([low.kept, high.kept]), line([low.working, high.working])],
             None => [None, None],
         };
-        let state_bytes_a_token = self.state_bytes(&longest[..few])?;
+        let ends = [longest[0], longest[longest.len() - 1]].map(|index| self.state_bytes(index));
+        let state_bytes = StateBytes::through(ends.into_iter().collect::<Result<Vec<_>, _>>()?);
         let (seconds, weight_a_cell) = self.seconds()?;
         let validation_ratio = most_in_validation as f64 / most as f64;
-        Ok(Measured { process, kept, working, validation_ratio, state_bytes_a_token, weight_a_cell, seconds })
+        Ok(Measured { process, kept, working, validation_ratio, state_bytes, weight_a_cell, seconds })
     }
 
     /// Training examples that have an answer, the longest first.
@@ -176,14 +202,13 @@ where
         model.backbone.check(&batch.input)?;
         let plain = &self.0.plan.plain;
         let mut start = Instant::now();
-        let mut state = run_plain(&model.backbone, plain, batch.input);
+        let state = run_plain(&model.backbone, plain, H::POOLED_ONLY, batch.input);
         if plain.first() == Some(&true) {
             self.0.device.sync().ok();
             start = Instant::now();
         }
-        for stage in (1..plain.len()).filter(|stage| !plain[*stage]) {
-            state = model.backbone.stage(stage, state);
-        }
+        let rest = (1..plain.len()).filter(|stage| !plain[*stage]);
+        let state = run_stages(&model.backbone, rest, H::POOLED_ONLY, state);
         self.finite(model.head.loss(model.backbone.finish(state), batch.targets), indices)?;
         Ok(start.elapsed().as_secs_f64())
     }
@@ -200,16 +225,15 @@ where
         }
     }
 
-    fn state_bytes(&self, indices: &[usize]) -> Result<f64, Error> {
-        let plain = &self.0.plan.plain;
+    /// Tokens of a row, and the bytes of its state after the plain stages.
+    fn state_bytes(&self, index: usize) -> Result<(usize, usize), Error> {
+        let (plain, length) = (&self.0.plan.plain, self.0.objective.length(&self.0.data.train[index]));
         if plain.first() != Some(&true) {
-            return Ok(0.0);
+            return Ok((length, 0));
         }
-        let batch = self.forward(self.0.model).batch(indices, self.place())?;
-        let state = run_plain(&self.0.model.valid().backbone, plain, batch.input);
-        let bytes: usize = state.encode().iter().map(crate::rows::Record::bytes).sum();
-        let length = |index: &usize| self.0.objective.length(&self.0.data.train[*index]);
-        Ok(bytes as f64 / indices.iter().map(length).sum::<usize>().max(1) as f64)
+        let batch = self.forward(self.0.model).batch(&[index], self.place())?;
+        let state = run_plain(&self.0.model.valid().backbone, plain, H::POOLED_ONLY, batch.input);
+        Ok((length, state.encode().iter().map(crate::rows::Record::bytes).sum()))
     }
 
     /// Seconds of a typical micro-batch, and the loss's weight a padded token.
