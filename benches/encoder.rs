@@ -7,7 +7,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use criterion::{BatchSize, Bencher, Criterion, criterion_group, criterion_main};
 use rekindle::Model;
-use rekindle::backbone::{Bert, BertConfig, BertState, Pooling, TextInput};
+use rekindle::backbone::{Bert, BertConfig, Pooling, TextInput, TextState};
 use rekindle::head::{Classifier, TaskHead, cross_entropy};
 use rekindle::nn::{Dropout, LayerNorm, Linear, RandomScope, linear, linear_gelu, multi_head_attention};
 use rekindle::optim::{AdamW, Averager, Averaging, GradientNorms, Optimizer, Update};
@@ -156,11 +156,11 @@ fn operations(criterion: &mut Criterion) {
 fn cache_read(criterion: &mut Criterion) {
     let device = Device::flex();
     let hidden = random([BATCH, SEQ, HIDDEN]).inner();
-    let state = BertState { hidden, mask: Tensor::full([BATCH, SEQ], true, &device), pooler_output: None };
+    let state = TextState { hidden, mask: Tensor::full([BATCH, SEQ], true, &device), pooler_output: None };
     let records = state.encode();
     let records: Vec<_> = records.iter().collect();
     criterion.bench_function("cache read 32 x 32 from memory", |bencher| {
-        bencher.iter(|| black_box(BertState::decode(&state, &records)));
+        bencher.iter(|| black_box(TextState::decode(&state, &records)));
     });
 }
 

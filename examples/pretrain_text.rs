@@ -10,12 +10,13 @@
 
 use clap::Parser;
 use flags::Flags;
-use rekindle::backbone::{Activation, Bert, BertConfig, Pooling};
+use rekindle::backbone::{Bert, BertConfig, Pooling};
 use rekindle::checkpoint::{Checkpoint, save_pretrained};
 use rekindle::data::{TextTokenizer, TokenRow, read_lines, train_wordpiece};
 use rekindle::head::MaskedLm;
 use rekindle::metric::perplexity;
 use rekindle::model::Model;
+use rekindle::nn::Activation;
 use rekindle::objective::{MaskedLanguage, Masking};
 use rekindle::params::{Freeze, Rates};
 use rekindle::train::{Data, Fit, LrFinder, StopReason, batch_size_for, first_plan, fit, forecast};

@@ -12,6 +12,7 @@ pages! {
     FindALearningRate: "how-to/find-a-learning-rate.md",
     ChooseAnOptimizer: "how-to/choose-an-optimizer.md",
     ThawStepByStep: "how-to/thaw-step-by-step.md",
+    TagTokens: "how-to/tag-tokens.md",
     OwnFreezePolicy: "how-to/own-freeze-policy.md",
     ChooseALoss: "how-to/choose-a-loss.md",
     OwnHead: "how-to/own-head.md",

@@ -13,7 +13,7 @@ use std::time::Instant;
 use rekindle::Model;
 use rekindle::backbone::{Bert, BertConfig, Pooling};
 use rekindle::burn::tensor::Device;
-use rekindle::checkpoint::{Checkpoint, bert_key_map};
+use rekindle::checkpoint::{Checkpoint, FromPretrained};
 use rekindle::head::Classifier;
 use rekindle::params::Inventory;
 use serde_json::{Map, json};
@@ -44,7 +44,7 @@ fn tensors(config: &BertConfig) -> Vec<(String, Vec<usize>)> {
     let model = Bert::new(config, Pooling::Mean, 0, &Device::flex());
     let model = Model::new(model, Classifier::new(config.hidden_size, 2, 0, &Device::flex()));
     let inventory = Inventory::of(&model).unwrap();
-    let map = bert_key_map();
+    let map = Bert::key_map(config);
     let stored = inventory.entries.into_iter().filter(|entry| entry.is_float && entry.path.starts_with("backbone."));
     let named = stored.map(|mut entry| {
         if entry.is_linear {

@@ -10,7 +10,7 @@
 
 mod check;
 
-use check::{Findings, Limits, Options, check_folder};
+use check::{Findings, Limits, Options, Unsupported, check_folder};
 use clap::Parser;
 use serde_json::json;
 use std::error::Error;
@@ -21,8 +21,11 @@ use std::process::ExitCode;
 #[derive(Parser, Debug)]
 struct Args {
     /// Folders to check.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "all")]
     folders: Vec<PathBuf>,
+    /// Checks every folder in this one.
+    #[arg(long)]
+    all: Option<PathBuf>,
     /// flex, ndarray, wgpu or cuda.
     #[arg(long, default_value = "flex")]
     device: String,
@@ -63,23 +66,74 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         outputs_only: args.outputs_only,
         weights: args.weights.clone().or_else(|| std::env::var_os("REKINDLE_MINILM").map(Into::into)),
     };
-    let results: Vec<_> = args.folders.iter().map(|folder| (folder, check_folder(folder, &options))).collect();
-    for (folder, result) in &results {
-        match result {
-            Ok(findings) => println!("{findings}\n"),
-            Err(error) => println!("{}: FAILED\n  {error}\n", folder.display()),
+    let mut folders = args.folders.clone();
+    if let Some(all) = &args.all {
+        let mut inside: Vec<_> = std::fs::read_dir(all)?.flatten().map(|entry| entry.path()).collect();
+        inside.sort();
+        folders.extend(inside.into_iter().filter(|path| path.is_dir()));
+    }
+    let results: Vec<_> = folders.iter().map(|folder| (folder, Verdict::of(check_folder(folder, &options)))).collect();
+    for (folder, verdict) in &results {
+        match verdict {
+            Verdict::Compared(findings) => println!("{findings}\n"),
+            Verdict::Unsupported(reason) => println!("{}: unsupported\n  {reason}\n", folder.display()),
+            Verdict::Unreadable(error) => println!("{}: FAILED\n  {error}\n", folder.display()),
         }
     }
-    let good = |result: &Result<Findings, _>| result.as_ref().is_ok_and(Findings::passed);
-    let passed = results.iter().filter(|(_, result)| good(result)).count();
-    println!("{passed} of {} folders agree on {}", results.len(), args.device);
+    println!("{:<28} {:<12} what", "folder", "result");
+    for (folder, verdict) in &results {
+        let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
+        println!("{name:<28} {:<12} {}", verdict.name(), verdict.summary());
+    }
+    let count = |name: &str| results.iter().filter(|(_, verdict)| verdict.name() == name).count();
+    let (passed, failed, unsupported) = (count("passed"), count("FAILED"), count("unsupported"));
+    println!("{passed} passed, {failed} failed, {unsupported} unsupported on {}", args.device);
     if let Some(path) = &args.json {
-        let folders = results.iter().map(|(folder, result)| match result {
-            Ok(findings) => json!({ "folder": folder, "passed": findings.passed(), "findings": findings }),
-            Err(error) => json!({ "folder": folder, "passed": false, "error": error.to_string() }),
+        let folders = results.iter().map(|(folder, verdict)| {
+            let mut row = json!({ "folder": folder, "result": verdict.name(), "passed": verdict.name() == "passed" });
+            match verdict {
+                Verdict::Compared(findings) => row["findings"] = json!(findings),
+                Verdict::Unsupported(text) | Verdict::Unreadable(text) => row["error"] = json!(text),
+            }
+            row
         });
         let report = json!({ "device": args.device, "folders": folders.collect::<Vec<_>>() });
         rekindle::checkpoint::write_file(path, |file| serde_json::to_writer_pretty(file, &report).map_err(Into::into))?;
     }
-    Ok(if passed == results.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    // Folders that were named must be of a kind that is known; of a whole collection, not each is a model.
+    let failed = failed > 0 || args.all.is_none() && unsupported > 0;
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What came of a folder.
+enum Verdict {
+    Compared(Findings),
+    Unsupported(String),
+    Unreadable(String),
+}
+
+impl Verdict {
+    fn of(result: Result<Findings, Box<dyn Error>>) -> Self {
+        match result {
+            Ok(findings) => Self::Compared(findings),
+            Err(error) if error.is::<Unsupported>() => Self::Unsupported(error.to_string()),
+            Err(error) => Self::Unreadable(error.to_string()),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Compared(findings) if findings.passed() => "passed",
+            Self::Unsupported(_) => "unsupported",
+            _ => "FAILED",
+        }
+    }
+
+    /// One line.
+    fn summary(&self) -> String {
+        match self {
+            Self::Compared(findings) => findings.summary(),
+            Self::Unsupported(text) | Self::Unreadable(text) => text.lines().next().unwrap_or_default().into(),
+        }
+    }
 }

@@ -1,16 +1,18 @@
 //! [`Backbone`]: a network body that runs stage by stage, and what heads may see of it.
 
-mod bert;
-mod bert_config;
+pub(crate) mod config;
+mod encoder;
 mod features;
 mod input;
 mod stages;
+mod text_state;
 
-pub use bert::{Bert, BertState};
-pub use bert_config::{Activation, BertConfig};
+pub use encoder::{Bert, BertConfig, bert_key_map};
+pub(crate) use features::first_token;
 pub use features::{Maps, Pooled, Pooling, TextFeatures, Tied, Tokens};
 pub use input::{InputError, TextInput};
 pub use stages::{Stage, Stages};
+pub use text_state::TextState;
 
 use crate::rows::Rows;
 use burn::module::{Module, ModuleDisplay};

@@ -37,7 +37,7 @@ pub(super) fn load_mapped<M: Module>(
         let key = map.to_file(&path);
         match key.as_ref().and_then(|key| matching.keys.get(key)).cloned() {
             Some(file_key) => {
-                matching.take(&entry, &path, &file_key)?;
+                matching.take(&entry, &path, &file_key, entry.is_linear && map.transposes(&path))?;
                 used.extend(key);
             }
             None if map.is_optional(&path) => matching.report.reinitialised.push(path),
@@ -52,16 +52,16 @@ pub(super) fn load_mapped<M: Module>(
 }
 
 impl Matching<'_> {
-    fn take(&mut self, entry: &Entry, path: &str, key: &str) -> Result<(), CheckpointError> {
+    fn take(&mut self, entry: &Entry, path: &str, key: &str, transposed: bool) -> Result<(), CheckpointError> {
         let mut expected = entry.shape.clone();
-        if entry.is_linear {
+        if transposed {
             expected.reverse();
         }
         let found = self.tensors.shape(key)?;
         if found != expected {
             return Err(CheckpointError::WrongShape { key: key.into(), expected, found: found.to_vec() });
         }
-        self.plan.add(entry.id, key, entry.is_linear);
+        self.plan.add(entry.id, key, transposed);
         self.report.loaded.push(path.into());
         Ok(())
     }
@@ -134,7 +134,8 @@ pub(crate) fn floats(data: TensorData) -> Vec<f32> {
 
 /// Writes a model's weights under the names that `map` gives them, in the layout of Transformers.
 pub(super) fn save_mapped<M: Module>(module: &M, map: &KeyMap, path: &Path) -> Result<(), CheckpointError> {
-    let linear: BTreeSet<String> = parameters(module).filter(|entry| entry.is_linear).map(|entry| entry.path).collect();
+    let transposed = |entry: &Entry| entry.is_linear && map.transposes(&entry.path);
+    let linear: BTreeSet<String> = parameters(module).filter(transposed).map(|entry| entry.path).collect();
     let mut renamed = vec![];
     for (own, shape, values) in selected(module, |_| true) {
         let (shape, values) = match (linear.contains(&own), shape.as_slice()) {

@@ -1,5 +1,5 @@
 use super::pretrained::{Loaded, read_json, write_json, write_model, write_model_folder, write_tokenizer};
-use super::{Checkpoint, CheckpointError, FromPretrained};
+use super::{Checkpoint, CheckpointError, FromPretrained, KeyMap};
 use crate::backbone::Pooling;
 use crate::data::Labels;
 use crate::error::Error;
@@ -68,7 +68,7 @@ pub fn save_classifier<B: FromPretrained>(
         let mut extra = classifier_config(task.labels(), pooling);
         extra.push(("classifier_dropout", json!(model.head.dropout())));
         write_model(folder, model, config, &extra)?;
-        write_tokenizer(folder, task.tokenizer(), task.max_length())?;
+        write_tokenizer(folder, task.tokenizer(), task.max_length(), B::INPUT_NAMES)?;
         if pooling != Pooling::Pooler {
             let path = folder.join("modeling_rekindle.py");
             super::write_file(&path, |file| file.write_all(MODELLING.as_bytes()))?;
@@ -125,9 +125,8 @@ pub fn load_classifier<B: FromPretrained>(folder: &Path, device: &Device) -> Res
     check_task(&checkpoint)?;
     let card = folder.join(CARD).is_file().then(|| read_card(&folder.join(CARD))).transpose()?;
     let pooling = card.as_ref().map_or_else(|| pooling_without_card(&checkpoint), |card| Ok(card.pooling))?;
-    let names = class_names::<B>(&checkpoint)?;
-    let head = Classifier::new(B::hidden_size(&config), names.len(), 0, device);
-    let head = head.with_dropout(B::head_dropout(&config));
+    let names = class_names(&checkpoint, &B::key_map(&config))?;
+    let head = B::classifier(&config, names.len(), 0, device);
     let fresh = Model { backbone: B::build(&config, pooling, 0, device), head };
     let Loaded { module: model, report } = checkpoint.model(&fresh)?;
     // A backbone may start with a fresh part; what is to answer may not.
@@ -164,8 +163,8 @@ fn pooling_without_card(checkpoint: &Checkpoint) -> Result<Pooling, CheckpointEr
 }
 
 /// The names of `id2label`. Transformers leaves both maps out where they are its default for two classes.
-fn class_names<B: FromPretrained>(checkpoint: &Checkpoint) -> Result<Vec<String>, CheckpointError> {
-    let names = match (checkpoint.field("id2label"), B::key_map().to_file("head.linear.weight")) {
+fn class_names(checkpoint: &Checkpoint, map: &KeyMap) -> Result<Vec<String>, CheckpointError> {
+    let names = match (checkpoint.field("id2label"), map.to_file("head.linear.weight")) {
         (None, Some(key)) if checkpoint.field("label2id").is_none() => {
             let classes = checkpoint.tensors().shape(&key)?.first().copied().unwrap_or(0);
             (0..classes).map(|class| format!("LABEL_{class}")).collect()

@@ -29,6 +29,8 @@ pub struct KeyMap {
     rules: Vec<Rule>,
     ignored: Vec<(Pattern, String)>,
     optional: Vec<Pattern>,
+    tied: Vec<(String, String)>,
+    as_stored: Vec<Pattern>,
 }
 
 #[derive(Debug, Clone)]
@@ -42,7 +44,14 @@ impl KeyMap {
     /// An empty table. `base_prefix` is the first segment of the body's keys (`bert`), which a file that was saved from the bare body lacks;
     /// empty when the architecture has none.
     pub fn new(base_prefix: &str) -> Self {
-        Self { base_prefix: base_prefix.into(), rules: Vec::new(), ignored: Vec::new(), optional: Vec::new() }
+        Self {
+            base_prefix: base_prefix.into(),
+            rules: Vec::new(),
+            ignored: Vec::new(),
+            optional: Vec::new(),
+            tied: Vec::new(),
+            as_stored: Vec::new(),
+        }
     }
 
     /// Adds a rule. Both sides have the same number of `*`; [`check`](Self::check) says so if not.
@@ -64,6 +73,31 @@ impl KeyMap {
     pub fn optional(mut self, path: &str) -> Self {
         self.optional.push(Pattern::new(path));
         self
+    }
+
+    /// Adds a key that some files carry though it repeats another one. It is not read; where it is present it must equal its
+    /// original, for a model that ties the two cannot represent a difference.
+    #[must_use]
+    pub fn tied(mut self, copy: &str, original: &str) -> Self {
+        self.tied.push((copy.into(), original.into()));
+        self.ignore(copy, &format!("a copy of `{original}`"))
+    }
+
+    /// Adds linear layers, by the leading segments of their paths, whose weight files keep as `[in, out]`: GPT-2's `Conv1D`.
+    #[must_use]
+    pub fn as_stored(mut self, path: &str) -> Self {
+        self.as_stored.push(Pattern::new(path));
+        self
+    }
+
+    /// The keys that repeat another one, as (copy, original).
+    pub fn tied_keys(&self) -> &[(String, String)] {
+        &self.tied
+    }
+
+    /// Whether files keep the linear layer at this path as `[out, in]`, which is transposed in memory.
+    pub fn transposes(&self, path: &str) -> bool {
+        !self.as_stored.iter().any(|pattern| pattern.match_start(path).is_some())
     }
 
     /// The key of a parameter path; `None` when no rule covers it.

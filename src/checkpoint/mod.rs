@@ -4,7 +4,6 @@
 //! plain vectors, [`KeyMap`] translates names, [`LoadReport`] says what became of each of them.
 
 mod apply;
-mod bert;
 mod classifier;
 mod convert;
 mod error;
@@ -23,7 +22,6 @@ mod write;
 
 pub(crate) use apply::{floats, load_selected, selected};
 pub use apply::{load_weights, save_weights};
-pub use bert::{BERT_TIED_KEYS, bert_key_map};
 pub use classifier::{Card, SavedClassifier, load_classifier, save_classifier};
 pub use error::CheckpointError;
 pub use key_map::KeyMap;

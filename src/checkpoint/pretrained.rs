@@ -1,9 +1,10 @@
 use super::apply::{BACKBONE, load_mapped, save_mapped};
 use super::{CheckpointError, KeyMap, LoadReport, Tensors};
-use crate::backbone::{Backbone, Bert, BertConfig, Pooling};
+use crate::backbone::{Backbone, Pooling};
 use crate::data::TextTokenizer;
 use crate::error::Error;
 use crate::file::link_tree;
+use crate::head::Classifier;
 use crate::model::Model;
 use crate::train::is_run;
 use burn::module::{Module, ModuleDisplay};
@@ -18,6 +19,10 @@ use std::path::{Path, PathBuf};
 pub trait FromPretrained: Backbone {
     /// The content of `config.json`.
     type Config: Clone + Serialize + DeserializeOwned + 'static;
+    /// The `model_type`s of `config.json` that it reads, its own first.
+    const MODEL_TYPES: &'static [&'static str];
+    /// What its tokenizer makes for it (`model_input_names`).
+    const INPUT_NAMES: &'static [&'static str] = &["input_ids", "token_type_ids", "attention_mask"];
 
     /// Says whether a network of this configuration can be built here.
     ///
@@ -29,7 +34,7 @@ pub trait FromPretrained: Backbone {
     fn build(config: &Self::Config, pooling: Pooling, seed: u64, device: &Device) -> Self;
 
     /// The table between this backbone's paths (and those of heads on it) and the keys of its files.
-    fn key_map() -> KeyMap;
+    fn key_map(config: &Self::Config) -> KeyMap;
 
     /// Width of the pooled features.
     fn hidden_size(config: &Self::Config) -> usize;
@@ -42,31 +47,16 @@ pub trait FromPretrained: Backbone {
 
     /// How its features are pooled.
     fn pooling(&self) -> Pooling;
-}
 
-impl FromPretrained for Bert {
-    type Config = BertConfig;
+    /// How Transformers pools for this architecture's sequence classification.
+    fn classification_pooling(_config: &Self::Config) -> Pooling {
+        Pooling::Pooler
+    }
 
-    fn check_config(config: &BertConfig) -> Result<(), CheckpointError> {
-        config.check()
-    }
-    fn build(config: &BertConfig, pooling: Pooling, seed: u64, device: &Device) -> Self {
-        Bert::new(config, pooling, seed, device)
-    }
-    fn key_map() -> KeyMap {
-        super::bert_key_map()
-    }
-    fn hidden_size(config: &BertConfig) -> usize {
-        config.hidden_size
-    }
-    fn max_length(config: &BertConfig) -> usize {
-        config.max_position_embeddings
-    }
-    fn head_dropout(config: &BertConfig) -> f64 {
-        config.head_dropout()
-    }
-    fn pooling(&self) -> Pooling {
-        Bert::pooling(self)
+    /// A fresh sequence classification head in the form that Transformers gives it on this architecture.
+    fn classifier(config: &Self::Config, num_labels: usize, seed: u64, device: &Device) -> Classifier {
+        let head = Classifier::new(Self::hidden_size(config), num_labels, seed, device);
+        head.with_dropout(Self::head_dropout(config))
     }
 }
 
@@ -93,8 +83,17 @@ impl Checkpoint {
     /// # Errors
     /// A missing or damaged file is named.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, CheckpointError> {
+        let folder = folder.as_ref();
+        Self::open_with_config(folder, folder.join("config.json"))
+    }
+
+    /// As [`open`](Self::open), with the configuration in another file than the folder's `config.json`.
+    ///
+    /// # Errors
+    /// A missing or damaged file is named.
+    pub fn open_with_config(folder: impl AsRef<Path>, config: impl AsRef<Path>) -> Result<Self, CheckpointError> {
         let folder = folder.as_ref().to_path_buf();
-        let config = read_json(&folder.join("config.json"))?;
+        let config = read_json(config.as_ref())?;
         Ok(Self { tensors: Tensors::open_folder(&folder)?, config, folder })
     }
 
@@ -123,10 +122,23 @@ impl Checkpoint {
     /// # Errors
     /// A field that is missing, of a wrong type or not supported is named.
     pub fn config<B: FromPretrained>(&self) -> Result<B::Config, CheckpointError> {
+        self.check_model_type(B::MODEL_TYPES)?;
         let config = serde_json::from_value(self.config.clone())
             .map_err(|error| CheckpointError::bad_json(&self.folder.join("config.json"), &error))?;
         B::check_config(&config)?;
         Ok(config)
+    }
+
+    /// The `model_type` of `config.json`; `None` where it does not say, as files of 2019 do not.
+    pub fn model_type(&self) -> Option<&str> {
+        self.field("model_type").and_then(Value::as_str)
+    }
+
+    fn check_model_type(&self, supported: &[&str]) -> Result<(), CheckpointError> {
+        let fits = self.model_type().is_none_or(|found| supported.contains(&found));
+        let supported = supported.join(" or ");
+        let (field, value) = ("model_type".into(), self.model_type().unwrap_or_default().into());
+        if fits { Ok(()) } else { Err(CheckpointError::UnsupportedConfig { field, value, supported }) }
     }
 
     /// The class names of `id2label` in order of their ids, where the configuration has any.
@@ -149,8 +161,9 @@ impl Checkpoint {
     /// # Errors
     /// A missing or unknown key, a wrong shape, a NaN, a damaged file, an unsupported configuration.
     pub fn backbone<B: FromPretrained>(&self, pooling: Pooling, device: &Device) -> Result<Loaded<B>, CheckpointError> {
-        let fresh = B::build(&self.config::<B>()?, pooling, 0, device);
-        let (module, report) = load_mapped(&fresh, BACKBONE, &self.tensors, &B::key_map())?;
+        let config = self.config::<B>()?;
+        let fresh = B::build(&config, pooling, 0, device);
+        let (module, report) = load_mapped(&fresh, BACKBONE, &self.tensors, &B::key_map(&config))?;
         Ok(Loaded { module, report })
     }
 
@@ -163,15 +176,16 @@ impl Checkpoint {
         B: FromPretrained,
         H: Module + ModuleDisplay,
     {
-        let (module, report) = load_mapped(model, "", &self.tensors, &B::key_map())?;
-        self.check_tied_copies(&B::key_map(), &report)?;
+        let map = B::key_map(&self.config::<B>()?);
+        let (module, report) = load_mapped(model, "", &self.tensors, &map)?;
+        self.check_tied_copies(&map, &report)?;
         Ok(Loaded { module, report })
     }
 
     /// Keys that a tied model ignores must repeat what they are a copy of.
     fn check_tied_copies(&self, map: &KeyMap, report: &LoadReport) -> Result<(), CheckpointError> {
         let keys = map.normalise(self.tensors.keys())?;
-        for (copy, original) in super::BERT_TIED_KEYS {
+        for (copy, original) in map.tied_keys() {
             let (Some(copy_key), Some(key)) = (keys.get(copy), keys.get(original)) else { continue };
             if report.ignored.contains(copy_key) && self.tensors.f32(copy_key)? != self.tensors.f32(key)? {
                 return Err(CheckpointError::UnsupportedConfig {
@@ -202,7 +216,7 @@ pub fn save_pretrained<B: FromPretrained, H: Module + ModuleDisplay>(
 ) -> Result<(), Error> {
     write_model_folder(folder.as_ref(), |folder| {
         write_model(folder, model, config, &[("architectures", vec![architecture].into())])?;
-        write_tokenizer(folder, tokenizer, B::max_length(config))
+        write_tokenizer(folder, tokenizer, B::max_length(config), B::INPUT_NAMES)
     })
 }
 
@@ -241,6 +255,7 @@ pub(super) fn write_model<B: FromPretrained, H: Module + ModuleDisplay>(
     extra: &[(&str, Value)],
 ) -> Result<(), Error> {
     let path = folder.join("config.json");
+    let map = B::key_map(config);
     let config = serde_json::to_value(config).and_then(serde_json::from_value::<Map<String, Value>>);
     let mut config = config.map_err(|error| CheckpointError::bad_json(&path, &error))?;
     let outdated = OUTDATED.map(|key| (key, Value::Null));
@@ -251,7 +266,7 @@ pub(super) fn write_model<B: FromPretrained, H: Module + ModuleDisplay>(
         };
     }
     write_json(&path, &config)?;
-    save_mapped(model, &B::key_map(), &folder.join("model.safetensors"))?;
+    save_mapped(model, &map, &folder.join("model.safetensors"))?;
     Ok(())
 }
 
@@ -259,13 +274,18 @@ pub(super) fn write_model<B: FromPretrained, H: Module + ModuleDisplay>(
 ///
 /// Of its tokenizer classes, 4.x and 5.x read `tokenizer.json` as it stands only through this one; `BertTokenizer` makes
 /// the normalizer anew from settings. In return it has to be told which inputs the model takes, and the length limit.
-pub(super) fn write_tokenizer(folder: &Path, tokenizer: &TextTokenizer, max_length: usize) -> Result<(), Error> {
+pub(super) fn write_tokenizer(
+    folder: &Path,
+    tokenizer: &TextTokenizer,
+    max_length: usize,
+    input_names: &[&str],
+) -> Result<(), Error> {
     tokenizer.save(folder.join("tokenizer.json"))?;
     let name = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
     let settings = serde_json::json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": max_length,
-        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        "model_input_names": input_names,
         "pad_token": name(tokenizer.pad_id()),
         "unk_token": name(tokenizer.unk_id()),
         "cls_token": name(tokenizer.cls_id()),

@@ -89,6 +89,16 @@ pub enum DataError {
     /// There are no examples at all.
     #[error("there are no examples; give at least one")]
     NoExamples,
+    /// A sentence has not one tag a word.
+    #[error("sentence {index} has {words} words and {tags} tags; give one tag a word")]
+    TagCount {
+        /// The sentence's place, counted from 0.
+        index: usize,
+        /// Its words.
+        words: usize,
+        /// Its tags.
+        tags: usize,
+    },
     /// A label map would have one class only.
     #[error("`{label}` is the only label; a classifier needs at least two classes")]
     OneClass {

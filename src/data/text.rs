@@ -106,7 +106,7 @@ impl At<'_> {
 }
 
 /// The bytes of a file, without a byte order mark.
-fn read_bytes(path: &Path) -> Result<Vec<u8>, DataError> {
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, DataError> {
     let mut bytes = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
     if bytes.starts_with(b"\xEF\xBB\xBF") {
         bytes.drain(..3);

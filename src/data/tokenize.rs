@@ -147,6 +147,22 @@ impl TextTokenizer {
         collect(pairs.par_iter().map(|(first, second)| self.row(first.as_ref(), Some(second.as_ref()), limit)))
     }
 
+    /// Encodes sentences that are in words already; each is cut as [`encode`](Self::encode) does. `word_ids` of the rows
+    /// count these words.
+    ///
+    /// # Errors
+    /// As [`TextTokenizer::encode`].
+    pub fn encode_words(&self, sentences: &[&[String]], max_length: usize) -> Result<Encodings, DataError> {
+        let limit = self.room(max_length, false)?;
+        collect(sentences.par_iter().map(|words| {
+            let whole = self.inner.encode(*words, true)?;
+            let length = whole.get_ids().len();
+            let truncated = length > limit.whole;
+            let row = if truncated { self.cut(self.inner.encode(*words, false)?, None, limit.texts)? } else { whole };
+            Ok((TokenRow { truncated, ..row.into() }, length))
+        }))
+    }
+
     /// The tokenizer as the content of a `tokenizer.json` file.
     ///
     /// # Errors
@@ -244,14 +260,17 @@ impl TextTokenizer {
         };
         let length = whole.get_ids().len();
         let truncated = length > limit.whole;
-        let row = if truncated { self.cut(first, second, limit.texts)? } else { whole };
+        let row = if truncated {
+            let second = second.map(|second| self.inner.encode(second, false)).transpose()?;
+            self.cut(self.inner.encode(first, false)?, second, limit.texts)?
+        } else {
+            whole
+        };
         Ok((TokenRow { truncated, ..row.into() }, length))
     }
 
-    /// Encodes with no more than `texts` tokens between the special tokens.
-    fn cut(&self, first: &str, second: Option<&str>, texts: usize) -> tokenizers::Result<Encoding> {
-        let first = self.inner.encode(first, false)?;
-        let second = second.map(|second| self.inner.encode(second, false)).transpose()?;
+    /// The row of texts without special tokens, of which no more than `texts` tokens are kept.
+    fn cut(&self, first: Encoding, second: Option<Encoding>, texts: usize) -> tokenizers::Result<Encoding> {
         let limit = TruncationParams { max_length: texts, ..TruncationParams::default() };
         let (mut first, mut second) = truncate_encodings(first, second, &limit)?;
         first.take_overflowing();

@@ -2,13 +2,20 @@ use super::{Loss, TaskHead};
 use crate::backbone::{InputError, Pooled};
 use crate::loss::{ClassLoss, LossError};
 use crate::metric::Scores;
-use crate::nn::{Dropout, Init, Linear, linear};
+use crate::nn::{Activation, Dropout, Init, LayerNorm, Linear, linear};
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 
-/// One class a row: dropout and a linear map on the pooled features, as in `BertForSequenceClassification`.
+/// One class a row: dropout and a linear map on the pooled features, as in `BertForSequenceClassification`; some
+/// architectures put a dense layer before it ([`with_dense`](Self::with_dense)).
 #[derive(Module, Debug)]
 pub struct Classifier {
+    dense: Option<Linear>,
+    norm: Option<LayerNorm>,
+    #[module(skip)]
+    activation: Activation,
+    /// Whether dropout acts before the dense layer too.
+    drops_first: bool,
     dropout: Dropout,
     linear: Linear,
     #[module(skip)]
@@ -21,6 +28,10 @@ impl Classifier {
     pub fn new(hidden_size: usize, num_labels: usize, seed: u64, device: &Device) -> Self {
         let mut init = Init::new(seed ^ 0xC1A5_51F1, 0.02, device);
         Self {
+            dense: None,
+            norm: None,
+            activation: Activation::Tanh,
+            drops_first: false,
             dropout: Dropout::new(0.1),
             linear: init.uniform_linear(hidden_size, num_labels),
             loss: ClassLoss::default(),
@@ -48,6 +59,26 @@ impl Classifier {
         self
     }
 
+    /// The same head with a dense layer and an activation before dropout and linear map, as RoBERTa's and DistilBERT's
+    /// have it. The layer keeps the width of the features.
+    pub fn with_dense(mut self, dense: Linear, activation: Activation) -> Self {
+        self.dense = Some(dense);
+        self.activation = activation;
+        self
+    }
+
+    /// The same head with dropout before the dense layer as well.
+    pub fn with_dropout_first(mut self) -> Self {
+        self.drops_first = true;
+        self
+    }
+
+    /// The same head with a norm after the activation, as ModernBERT's has it.
+    pub fn with_norm(mut self, norm: LayerNorm) -> Self {
+        self.norm = Some(norm);
+        self
+    }
+
     /// The probability of dropout before the linear map.
     pub fn dropout(&self) -> f64 {
         self.dropout.prob()
@@ -70,7 +101,7 @@ impl<F: Pooled> TaskHead<F> for Classifier {
     }
 
     fn forward(&self, features: F) -> Tensor<2> {
-        linear(&self.linear, self.dropout.forward(features.pooled()))
+        self.logits(features.pooled())
     }
 
     fn loss(&self, features: F, targets: Tensor<1, Int>) -> Loss {
@@ -93,6 +124,19 @@ impl<F: Pooled> TaskHead<F> for Classifier {
 }
 
 impl Classifier {
+    /// `[batch, hidden]` to `[batch, num_labels]`.
+    fn logits(&self, pooled: Tensor<2>) -> Tensor<2> {
+        let mut hidden = pooled;
+        if let Some(dense) = &self.dense {
+            hidden = if self.drops_first { self.dropout.forward(hidden) } else { hidden };
+            hidden = self.activation.after(dense, hidden);
+        }
+        if let Some(norm) = &self.norm {
+            hidden = norm.forward(hidden);
+        }
+        linear(&self.linear, self.dropout.forward(hidden))
+    }
+
     /// Adds a batch's loss, and logits and classes of the rows that are not ignored.
     pub(super) fn add_scores(&self, loss: Loss, logits: Tensor<2>, targets: Tensor<1, Int>, scores: &mut Scores) {
         scores.add_loss(loss.sum.into_scalar::<f32>() as f64, loss.weight);

@@ -1,8 +1,8 @@
 use super::{Loss, TaskHead, argmax, cross_entropy, indices};
-use crate::backbone::{Activation, InputError, Tied, Tokens};
+use crate::backbone::{InputError, Tied, Tokens};
 use crate::loss::ClassLoss;
 use crate::metric::Scores;
-use crate::nn::{Init, LayerNorm, Linear, linear};
+use crate::nn::{Activation, Init, LayerNorm, Linear, linear};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
 

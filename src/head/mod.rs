@@ -1,15 +1,21 @@
 //! [`TaskHead`]: what is put on a backbone for a task.
 
+mod causal_lm;
 mod classify;
 mod distilled;
 mod masked_lm;
 mod pretraining;
+mod span;
+mod token;
 
 pub use crate::loss::{Loss, cross_entropy};
+pub use causal_lm::CausalLm;
 pub use classify::Classifier;
 pub use distilled::{DistilledClassifier, DistilledTargets};
 pub use masked_lm::{MaskedLm, MaskedTargets};
 pub use pretraining::{Pretraining, PretrainingTargets};
+pub use span::{SpanHead, SpanLogits, SpanTargets};
+pub use token::{IGNORED, TokenClassifier};
 
 use crate::backbone::InputError;
 use crate::metric::Scores;

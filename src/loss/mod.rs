@@ -7,6 +7,7 @@ mod balance;
 mod binary;
 mod class_loss;
 mod divergence;
+mod pairs;
 mod regression;
 mod soft;
 
@@ -14,6 +15,9 @@ pub use balance::balanced_weights;
 pub use binary::{binary_cross_entropy, sigmoid_focal};
 pub use class_loss::{ClassLoss, Focal, LossError};
 pub use divergence::{distillation, jensen_shannon, kl_divergence};
+pub use pairs::{
+    cosent, cosine_error, cosine_similarity, in_batch_negatives, normalise, sigmoid_contrastive, symmetric_contrastive,
+};
 pub use regression::{absolute_error, gaussian_nll, huber, log_cosh, pinball, smooth_l1, squared_error};
 pub use soft::{mixup, soft_cross_entropy};
 

@@ -73,6 +73,14 @@ pub enum MetricError {
         /// What is missing.
         why: String,
     },
+    /// A tag is not one of the scheme's.
+    #[error("row {row} has the tag `{tag}`, which the scheme does not know; write `O`, `B-TYPE` or `I-TYPE`")]
+    BadTag {
+        /// The row, counted from 0.
+        row: usize,
+        /// The tag.
+        tag: String,
+    },
     /// The figure needs probabilities, but the head gave classes at most.
     #[error("the head gave no logits, so there are no probabilities; let its `score` call `Scores::add_logits`")]
     NoLogits,

@@ -7,17 +7,21 @@
 //! | a score for yes or no | [`BinaryScores`]: ROC and precision-recall curves and their areas |
 //! | a score a label, several may hold | [`MultiLabelScores`] and [`MultiLabelDecisions`] |
 //! | a number | [`RegressionScores`] |
+//! | a tag a token | [`EntityScores`]: entity precision, recall, F1; token accuracy |
+//! | words of a text | [`AnswerScores`]: exact match and F1 of SQuAD |
 //! | a probability a token | [`perplexity()`], [`bits_per_token`] |
 //!
 //! [`Scores`] holds what [`evaluate`](crate::train::evaluate) saw and gives the first two. [`mcnemar`] compares two models on
 //! the same rows. Values are those of scikit-learn and scipy (tested to 1e-9); where these warn and give a number that means
 //! nothing, such as the ROC-AUC of one class, there is a [`MetricError`].
 
+mod answers;
 mod binary;
 mod calibration;
 mod compare;
 mod confusion;
 mod counts;
+mod entities;
 mod error;
 mod multi_label;
 mod probabilities;
@@ -26,11 +30,13 @@ mod regression;
 mod report;
 mod scores;
 
+pub use answers::{AnswerScores, normalise_answer};
 pub use binary::{BinaryScores, PrecisionRecallPoint, RocPoint};
 pub use calibration::{CalibrationBin, fit_temperature};
 pub use compare::{McNemar, mcnemar};
 pub use confusion::{Confusion, Normalise};
 pub use counts::{ClassCounts, ClassScores};
+pub use entities::{Entity, EntityScheme, EntityScores, entities};
 pub use error::MetricError;
 pub use multi_label::{MultiLabelDecisions, MultiLabelScores};
 pub use probabilities::{Average, ClassProbabilities};

@@ -3,6 +3,7 @@
 //! Every block has one forward pass for plain and autodiff devices, so that frozen stages, which run on the plain
 //! device, give the same bits as they would under autodiff.
 
+mod activation;
 mod attention;
 mod dropout;
 mod embedding;
@@ -11,6 +12,7 @@ mod init;
 mod linear;
 mod norm;
 
+pub use activation::Activation;
 pub use attention::{attention, merge_heads, multi_head_attention, split_heads};
 pub use burn::nn::Linear;
 pub(crate) use dropout::Draw;

@@ -4,11 +4,13 @@
 mod classification;
 mod distillation;
 mod masked_language;
+mod tagging;
 
 pub(crate) use classification::hash_row;
 pub use classification::{LabelledRow, TextClassification, text_input};
 pub use distillation::{Distillation, Taught};
 pub use masked_language::{MaskedLanguage, Masking};
+pub use tagging::{TaggedRow, TokenTagging};
 
 use crate::data::DataError;
 use crate::random::stream;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use rekindle::backbone::{Backbone, Bert, BertState, Pooling, Stages, TextFeatures, TextInput};
+use rekindle::backbone::{Backbone, Bert, Pooling, Stages, TextFeatures, TextInput, TextState};
 use rekindle::cache::{Cache, CacheReport};
 use rekindle::head::Classifier;
 use rekindle::params::Freeze;
@@ -233,22 +233,22 @@ struct Changing {
 
 impl Backbone for Changing {
     type Input = TextInput;
-    type State = BertState;
+    type State = TextState;
     type Features = TextFeatures;
 
     fn stages(&self) -> Stages {
         let stages = Stages::new().stage("bert.embeddings");
         stages.stages("bert.encoder.layer", 2)
     }
-    fn embed(&self, input: TextInput) -> BertState {
+    fn embed(&self, input: TextInput) -> TextState {
         let state = self.bert.embed(input);
         let hidden: Tensor<3> = state.hidden.powi_scalar(POWER.load(Ordering::SeqCst) as i32);
-        BertState { hidden, ..state }
+        TextState { hidden, ..state }
     }
-    fn stage(&self, index: usize, state: BertState) -> BertState {
+    fn stage(&self, index: usize, state: TextState) -> TextState {
         self.bert.stage(index, state)
     }
-    fn finish(&self, state: BertState) -> TextFeatures {
+    fn finish(&self, state: TextState) -> TextFeatures {
         self.bert.finish(state)
     }
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 use burn::tensor::{Int, Tensor, TensorData};
 use rekindle::checkpoint::Tensors;
 use rekindle::loss::{
-    ClassLoss, Focal, absolute_error, binary_cross_entropy, cross_entropy, distillation, gaussian_nll, huber,
-    jensen_shannon, kl_divergence, log_cosh, mixup, pinball, sigmoid_focal, smooth_l1, soft_cross_entropy,
-    squared_error,
+    ClassLoss, Focal, absolute_error, binary_cross_entropy, cosent, cosine_error, cross_entropy, distillation,
+    gaussian_nll, huber, in_batch_negatives, jensen_shannon, kl_divergence, log_cosh, mixup, normalise, pinball,
+    sigmoid_contrastive, sigmoid_focal, smooth_l1, soft_cross_entropy, squared_error, symmetric_contrastive,
 };
 use serde::Deserialize;
 
@@ -26,12 +26,6 @@ const NOT_OFFERED: [(&str, &[&str]); 4] = [
     (
         "heads on pairs of embeddings",
         &[
-            "cosine_similarity_mse",
-            "cosent",
-            "mnrl",
-            "mnrl_hard_negatives",
-            "info_nce_symmetric",
-            "siglip",
             "nt_xent",
             "supervised_contrastive",
             "triplet",
@@ -114,6 +108,20 @@ fn loss(name: &str, args: &BTreeMap<String, f64>, x: &[Tensor<2>], inputs: &Inpu
             let variance = burn::tensor::activation::softplus(x[1].clone().narrow(1, 0, 1), 1.0) + 0.1;
             gaussian_nll(logits(), variance, plain("y"))
         }
+        "cosine_similarity_mse" => cosine_error(logits(), x[1].clone(), plain("score")),
+        "cosent" => cosent(logits(), x[1].clone(), plain("score"), arg("scale")),
+        "mnrl" => in_batch_negatives(logits(), x[1].clone(), arg("scale")),
+        "mnrl_hard_negatives" => {
+            in_batch_negatives(logits(), Tensor::cat(vec![x[1].clone(), x[2].clone()], 0), arg("scale"))
+        }
+        "info_nce_symmetric" => {
+            let similarities = normalise(logits()).matmul(normalise(x[1].clone()).transpose());
+            symmetric_contrastive(similarities / arg("tau"))
+        }
+        "siglip" => {
+            let similarities = normalise(logits()).matmul(normalise(x[1].clone()).transpose());
+            sigmoid_contrastive(similarities * 10.0 - 10.0)
+        }
         _ => return None,
     };
     Some(loss.mean())
@@ -152,7 +160,7 @@ fn losses_are_those_of_pytorch_and_the_rest_is_named() {
         }
     }
     let listed: usize = NOT_OFFERED.iter().map(|(_, names)| names.len()).sum();
-    assert_eq!((offered, offered + listed), (24, cases.len()));
+    assert_eq!((offered, offered + listed), (30, cases.len()));
 }
 
 /// `-sum over rows` of a loss in float64, from its definition.
@@ -200,6 +208,21 @@ fn options_that_no_table_has_together_follow_their_definition() {
         let value = f64::from(found.sum.into_scalar::<f32>());
         assert!((value - sum).abs() <= 2e-6 * sum, "{loss:?}: {value} is not {sum}");
         assert!((found.weight - weight).abs() <= 1e-7, "{loss:?}");
+    }
+}
+
+#[test]
+fn vectors_of_zeros_have_finite_gradients_under_cosine_losses() {
+    let zeros = || Tensor::<2>::zeros([3, 4], &device().autodiff()).require_grad();
+    let scores = Tensor::<2>::from_floats([[0.0], [0.5], [0.5]], &device());
+    for loss in [
+        |a, b, scores| cosine_error(a, b, scores),
+        |a, b, scores| cosent(a, b, scores, 20.0),
+        |a, b, _: Tensor<2>| in_batch_negatives(a, b, 20.0),
+    ] {
+        let (first, second) = (zeros(), zeros());
+        let gradients = loss(first.clone(), second, scores.clone()).mean().backward();
+        assert!(first.grad(&gradients).unwrap().into_data().iter::<f32>().all(f32::is_finite));
     }
 }
 

@@ -35,5 +35,7 @@ mod run;
 mod run_faults;
 mod run_files;
 mod support;
+mod tagging;
+mod task_heads;
 mod thaw_plans;
 mod thaw_runs;

@@ -1,6 +1,7 @@
 //! Files that Transformers saved: every key maps to a path and back.
 
-use rekindle::checkpoint::{KeyMap, Tensors, bert_key_map, save_tensors};
+use rekindle::backbone::bert_key_map;
+use rekindle::checkpoint::{KeyMap, Tensors, save_tensors};
 
 use super::{fixtures, temporary};
 

@@ -5,6 +5,7 @@ mod edge_cases;
 mod faults;
 mod invariants;
 mod reference;
+mod words;
 
 use std::path::Path;
 

@@ -74,6 +74,11 @@ impl Row {
         Self { name: name.into(), difference: f64::INFINITY, limit: 0.0, place: vec![], note: Some(note) }
     }
 
+    /// The same comparison under a name that says more.
+    pub(crate) fn named_after(self, what: &str) -> Self {
+        Self { name: format!("{what}: {}", self.name), ..self }
+    }
+
     pub(crate) fn passed(&self) -> bool {
         self.difference <= self.limit
     }
@@ -128,6 +133,18 @@ impl Findings {
     pub(crate) fn passed(&self) -> bool {
         self.rows.iter().all(Row::passed)
     }
+
+    /// What was compared, and what came closest to its limit.
+    pub(crate) fn summary(&self) -> String {
+        let failed = self.rows.iter().filter(|row| !row.passed()).count();
+        let summary = format!("{}, {} comparisons, {failed} beyond", self.what, self.rows.len());
+        match self.rows.iter().max_by(|a, b| a.share().total_cmp(&b.share())) {
+            Some(row) => {
+                format!("{summary}; closest to its limit: {} {:.1e} of {:.1e}", row.name, row.difference, row.limit)
+            }
+            None => summary,
+        }
+    }
 }
 
 impl fmt::Display for Findings {
@@ -136,11 +153,6 @@ impl fmt::Display for Findings {
             writeln!(f, "{row}")?;
         }
         let verdict = if self.passed() { "ok" } else { "FAILED" };
-        let failed = self.rows.iter().filter(|row| !row.passed()).count();
-        write!(f, "{} ({}): {verdict}, {} comparisons, {failed} beyond", self.name, self.what, self.rows.len())?;
-        match self.rows.iter().max_by(|a, b| a.share().total_cmp(&b.share())) {
-            Some(row) => write!(f, "; closest to its limit: {} {:.1e} of {:.1e}", row.name, row.difference, row.limit),
-            None => Ok(()),
-        }
+        write!(f, "{}: {verdict}, {}", self.name, self.summary())
     }
 }

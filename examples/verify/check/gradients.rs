@@ -3,40 +3,33 @@
 use super::findings::{Array, Row};
 use super::inputs::Inputs;
 use super::named::{file_keys, gradients, lookup};
-use super::readme::number_after;
-use super::task::{Architecture, Task, load_still};
+use super::readme::{number_after, read};
+use super::task::{Task, Traced, load_still};
 use super::{Options, Result};
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use rekindle::backbone::Backbone;
-use rekindle::checkpoint::{Checkpoint, Tensors};
-use rekindle::head::{Classifier, MaskedLm, Pretraining};
+use rekindle::checkpoint::{Checkpoint, KeyMap, Tensors};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Compares every gradient of the file; a parameter that it does not name must have none.
-pub(crate) fn check(
+pub(crate) fn check<B: Traced, H: Task<B>>(
     checkpoint: &Checkpoint,
-    architecture: Architecture,
     inputs: &Inputs,
     path: &Path,
-    readme: &str,
     options: &Options,
 ) -> Result<Vec<Row>> {
-    let mut ours = match architecture {
-        Architecture::Body => return Err(architecture.no_loss()),
-        Architecture::MaskedLm => compute::<MaskedLm>(checkpoint, inputs, options)?,
-        Architecture::Classifier => compute::<Classifier>(checkpoint, inputs, options)?,
-        Architecture::Pretraining => compute::<Pretraining>(checkpoint, inputs, options)?,
-    };
+    let map = B::key_map(&checkpoint.config::<B>()?);
+    let mut ours = compute::<B, H>(checkpoint, &map, inputs, options)?;
     let file = Tensors::open_file(path)?;
     let mut expected = BTreeMap::new();
-    for (key, file_key) in file_keys(file.keys())? {
+    for (key, file_key) in file_keys(&map, file.keys())? {
         lookup(&ours, &key, &file)?;
         expected.insert(key, Array::read(&file, &file_key)?);
     }
     let largest = expected.values().map(Array::largest).fold(0.0, f64::max);
-    let stated = number_after(readme, "Gradients of the float64 run differ by at most ");
+    let readme = read(checkpoint.folder());
+    let stated = number_after(&readme, "Gradients of the float64 run differ by at most ");
     let floor = stated.map_or(1e-6 * largest, |spread| options.limits.spreads * spread);
     let floor = options.limits.gradient_floor.unwrap_or(floor);
     let mut rows = vec![];
@@ -51,11 +44,16 @@ pub(crate) fn check(
     Ok(rows)
 }
 
-fn compute<H: Task>(checkpoint: &Checkpoint, inputs: &Inputs, options: &Options) -> Result<BTreeMap<String, Array>> {
+fn compute<B: Traced, H: Task<B>>(
+    checkpoint: &Checkpoint,
+    map: &KeyMap,
+    inputs: &Inputs,
+    options: &Options,
+) -> Result<BTreeMap<String, Array>> {
     let (device, rows) = (&options.device, inputs.all());
-    let model = load_still::<H>(checkpoint, device)?.train();
-    let features = model.backbone.forward(inputs.text(&rows, device));
+    let model = load_still::<B, H>(checkpoint, device)?.train();
+    let features = model.backbone.forward(B::input(inputs, &rows, device)?);
     let loss = model.head.loss(features, H::targets(inputs, &rows, device)?);
     let mean = loss.sum / loss.weight;
-    gradients(&model, &GradientsParams::from_grads(mean.backward(), &model))
+    gradients(&model, map, &GradientsParams::from_grads(mean.backward(), &model))
 }

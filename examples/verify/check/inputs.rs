@@ -3,22 +3,41 @@
 use super::Result;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rekindle::backbone::TextInput;
-use rekindle::checkpoint::Tensors;
+use rekindle::checkpoint::{Dtype, Tensors};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-const KNOWN: [&str; 5] = ["input_ids", "attention_mask", "token_type_ids", "labels", "next_sentence_label"];
+const KNOWN: [&str; 13] = [
+    "input_ids",
+    "attention_mask",
+    "token_type_ids",
+    "decoder_input_ids",
+    "decoder_attention_mask",
+    "pixel_values",
+    "input_features",
+    "labels",
+    "next_sentence_label",
+    "start_positions",
+    "end_positions",
+    "position_ids",
+    "bbox",
+];
+/// What a batch is counted by, the first that is there.
+const MAIN: [&str; 3] = ["input_ids", "pixel_values", "input_features"];
 
-/// A batch on the host, `[rows, seq]`.
+/// A named tensor on the host, its first axis the row.
+#[derive(Debug)]
+struct Values<T> {
+    shape: Vec<usize>,
+    values: Vec<T>,
+}
+
+/// A batch on the host.
 #[derive(Debug)]
 pub(crate) struct Inputs {
     pub(crate) rows: usize,
-    pub(crate) seq: usize,
-    ids: Vec<i64>,
-    type_ids: Vec<i64>,
-    mask: Vec<bool>,
-    /// One a row or one a token.
-    labels: Option<Vec<i64>>,
-    next_sentence: Option<Vec<i64>>,
+    ints: BTreeMap<String, Values<i64>>,
+    floats: BTreeMap<String, Values<f32>>,
 }
 
 impl Inputs {
@@ -27,29 +46,25 @@ impl Inputs {
         if let Some(other) = tensors.keys().find(|key| !KNOWN.contains(key)) {
             return Err(format!("`{}` holds `{other}`; read are {}", path.display(), KNOWN.join(", ")).into());
         }
-        let [rows, seq] = *tensors.shape("input_ids")? else {
-            return Err(format!("`input_ids` of `{}` is not [rows, tokens]", path.display()).into());
-        };
-        let optional = |key: &str| tensors.contains(key).then(|| tensors.i64(key)).transpose();
-        let a_token = |key: &str, default: i64| -> Result<Vec<i64>> {
-            match optional(key)? {
-                Some(values) if values.len() != rows * seq => Err(format!("`{key}` is not {rows} x {seq}").into()),
-                values => Ok(values.unwrap_or_else(|| vec![default; rows * seq])),
+        let main = MAIN.into_iter().find(|key| tensors.contains(key));
+        let main = main.ok_or_else(|| format!("`{}` has none of {}", path.display(), MAIN.join(", ")))?;
+        let rows = tensors.shape(main)?.first().copied().unwrap_or(0);
+        let (mut ints, mut floats) = (BTreeMap::new(), BTreeMap::new());
+        for key in tensors.keys() {
+            let shape = tensors.shape(key)?.to_vec();
+            if shape.first() != Some(&rows) {
+                return Err(format!("`{key}` of `{}` has the shape {shape:?}, not {rows} rows", path.display()).into());
             }
-        };
-        let mask = a_token("attention_mask", 1)?;
-        if let Some(value) = mask.iter().find(|value| !(0..=1).contains(*value)) {
-            return Err(format!("`attention_mask` holds {value}; it may hold 0 and 1").into());
+            match tensors.dtype(key)? {
+                Dtype::I64 | Dtype::I32 | Dtype::U8 | Dtype::BOOL => {
+                    ints.insert(key.to_string(), Values { shape, values: tensors.i64(key)? });
+                }
+                _ => {
+                    floats.insert(key.to_string(), Values { shape, values: tensors.f32(key)? });
+                }
+            }
         }
-        Ok(Self {
-            rows,
-            seq,
-            ids: tensors.i64("input_ids")?,
-            type_ids: a_token("token_type_ids", 0)?,
-            mask: mask.into_iter().map(|value| value == 1).collect(),
-            labels: optional("labels")?,
-            next_sentence: optional("next_sentence_label")?,
-        })
+        Ok(Self { rows, ints, floats })
     }
 
     /// The indices of all rows.
@@ -57,63 +72,78 @@ impl Inputs {
         (0..self.rows).collect()
     }
 
-    /// Whether a loss can be computed.
-    pub(crate) fn has_labels(&self) -> bool {
-        self.labels.is_some()
+    /// Whether there is a tensor of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.ints.contains_key(name) || self.floats.contains_key(name)
     }
 
-    /// What the backbone reads of some rows.
-    pub(crate) fn text(&self, rows: &[usize], device: &Device) -> TextInput {
-        let shape = [rows.len(), self.seq];
-        TextInput {
-            ids: Tensor::from_data(TensorData::new(pick(&self.ids, rows, self.seq), shape), device),
-            type_ids: Tensor::from_data(TensorData::new(pick(&self.type_ids, rows, self.seq), shape), device),
-            mask: Tensor::from_data(TensorData::new(pick(&self.mask, rows, self.seq), shape), device),
-        }
+    /// Whether a loss can be computed.
+    pub(crate) fn has_labels(&self) -> bool {
+        self.has("labels") || self.has("start_positions")
+    }
+
+    /// Whole numbers of some rows.
+    pub(crate) fn int<const D: usize>(&self, name: &str, rows: &[usize], device: &Device) -> Result<Tensor<D, Int>> {
+        Ok(Tensor::from_data(data::<_, D>(self.ints.get(name), name, rows)?, device))
+    }
+
+    /// Numbers of some rows.
+    pub(crate) fn float<const D: usize>(&self, name: &str, rows: &[usize], device: &Device) -> Result<Tensor<D>> {
+        Ok(Tensor::from_data(data::<_, D>(self.floats.get(name), name, rows)?, device))
+    }
+
+    /// What a text backbone reads of some rows; of `[batch, choices, seq]`, each choice is a row.
+    pub(crate) fn text(&self, rows: &[usize], device: &Device) -> Result<TextInput> {
+        let flat = |name: &str| -> Result<Tensor<2, Int>> {
+            match self.ints.get(name).map(|values| values.shape.len()) {
+                Some(3) => Ok(self.int::<3>(name, rows, device)?.flatten(0, 1)),
+                _ => self.int(name, rows, device),
+            }
+        };
+        let ids = flat("input_ids")?;
+        let or = |name: &str, value: i64| match self.has(name) {
+            true => flat(name),
+            false => Ok(ids.full_like(value)),
+        };
+        Ok(TextInput { type_ids: or("token_type_ids", 0)?, mask: or("attention_mask", 1)?.equal_elem(1), ids })
     }
 
     /// Labels of some rows, one a row.
     pub(crate) fn row_labels(&self, rows: &[usize], device: &Device) -> Result<Tensor<1, Int>> {
-        let labels = self.some(&self.labels, "labels", 1, rows)?;
-        match labels.iter().find(|label| **label < 0) {
+        let labels = self.int::<1>("labels", rows, device)?;
+        match labels.to_data().iter::<i64>().find(|label| *label < 0) {
             Some(label) => Err(format!("`labels` holds {label}; a class is 0 or more").into()),
-            None => Ok(index_tensor(labels, device)),
+            None => Ok(labels),
         }
-    }
-
-    /// Next-sentence labels of some rows.
-    pub(crate) fn next_sentence(&self, rows: &[usize], device: &Device) -> Result<Tensor<1, Int>> {
-        Ok(index_tensor(self.some(&self.next_sentence, "next_sentence_label", 1, rows)?, device))
     }
 
     /// The places of some rows whose label is not -100, flat in `[rows * seq]`, and their labels.
     pub(crate) fn token_labels(&self, rows: &[usize], device: &Device) -> Result<(Tensor<1, Int>, Tensor<1, Int>)> {
-        let labels = self.some(&self.labels, "labels", self.seq, rows)?;
+        let labels: Vec<i64> = self.int::<2>("labels", rows, device)?.into_data().iter::<i64>().collect();
         let counted = labels.into_iter().enumerate().filter(|(_, label)| *label != -100);
         let (at, tokens): (Vec<i64>, Vec<i64>) = counted.map(|(at, label)| (at as i64, label)).unzip();
         if at.is_empty() {
             return Err(format!("rows {rows:?} have no label but -100").into());
         }
-        Ok((index_tensor(at, device), index_tensor(tokens, device)))
-    }
-
-    fn some(&self, values: &Option<Vec<i64>>, name: &str, width: usize, rows: &[usize]) -> Result<Vec<i64>> {
-        match values {
-            None => Err(format!("inputs.safetensors has no `{name}`").into()),
-            Some(values) if values.len() != self.rows * width => {
-                let needed = format!("{} rows of {width}", self.rows);
-                Err(format!("`{name}` has {} values where this head reads {needed}", values.len()).into())
-            }
-            Some(values) => Ok(pick(values, rows, width)),
-        }
+        let tensor = |values: Vec<i64>| Tensor::from_data(TensorData::new(values, [tokens.len()]), device);
+        Ok((tensor(at), tensor(tokens.clone())))
     }
 }
 
-fn pick<T: Copy>(values: &[T], rows: &[usize], width: usize) -> Vec<T> {
-    rows.iter().flat_map(|row| values[row * width..(row + 1) * width].iter().copied()).collect()
-}
-
-fn index_tensor(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
-    let shape = [values.len()];
-    Tensor::from_data(TensorData::new(values, shape), device)
+/// Some rows of a tensor of rank `D`.
+fn data<T: Copy + burn::tensor::Element, const D: usize>(
+    values: Option<&Values<T>>,
+    name: &str,
+    rows: &[usize],
+) -> Result<TensorData> {
+    let Some(Values { shape, values }) = values else {
+        return Err(format!("inputs.safetensors has no `{name}` of the needed kind").into());
+    };
+    if shape.len() != D {
+        return Err(format!("`{name}` has the shape {shape:?} where this model reads {D} axes").into());
+    }
+    let width: usize = shape[1..].iter().product();
+    let picked = rows.iter().flat_map(|row| values[row * width..(row + 1) * width].iter().copied()).collect();
+    let shape = [&[rows.len()], &shape[1..]].concat();
+    Ok(TensorData::new::<T, _>(picked, shape))
 }

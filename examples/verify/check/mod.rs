@@ -1,5 +1,7 @@
 //! Checks one folder; shared by the example and the tests.
 
+mod case;
+mod classes;
 mod findings;
 mod gradients;
 mod inputs;
@@ -17,6 +19,18 @@ use rekindle::checkpoint::{Checkpoint, Tensors};
 use std::path::{Path, PathBuf};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// A folder that holds something that is not checked here, and why.
+#[derive(Debug)]
+pub(crate) struct Unsupported(pub(crate) String);
+
+impl std::fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unsupported {}
 
 /// How to check.
 #[derive(Debug)]
@@ -59,25 +73,32 @@ pub(crate) fn check_folder(folder: &Path, options: &Options) -> Result<Findings>
     let runs = training::run_files(folder)?;
     if runs.is_empty() {
         let message = "neither config.json, nor sentences.json, nor a safetensors file with `losses` or `steps.loss`";
-        return Err(format!("`{}` holds {message}; pass a folder of one of these forms", folder.display()).into());
+        let message = format!("`{}` holds {message}; pass a folder of one of these forms", folder.display());
+        return Err(Unsupported(message).into());
     }
     training::check(folder, &runs, options)
 }
 
 fn check_model(folder: &Path, options: &Options) -> Result<Findings> {
     let checkpoint = Checkpoint::open(folder)?;
-    let architecture = task::Architecture::of(&checkpoint)?;
-    let mut findings = Findings::new(folder, architecture.name());
+    let (name, case) = classes::of(&checkpoint)?;
+    let mut findings = Findings::new(folder, &name);
     let expected = Tensors::open_file(folder.join("expected.safetensors"))?;
     if expected.is_empty() {
         return Err(format!("`{}` holds no tensor", expected.path().display()).into());
     }
     let inputs = inputs::Inputs::open(&folder.join("inputs.safetensors"))?;
-    findings.extend(outputs::check(&checkpoint, architecture, &inputs, &expected, options)?);
+    let ours = case.outputs(&checkpoint, &inputs, options)?;
+    findings.extend(outputs::compare_all(&ours, &expected, options.limits.output)?);
+    let legacy = folder.join("config_legacy.json");
+    if legacy.is_file() {
+        let ours = case.outputs(&Checkpoint::open_with_config(folder, legacy)?, &inputs, options)?;
+        let rows = outputs::compare_all(&ours, &expected, options.limits.output)?;
+        findings.extend(rows.into_iter().map(|row| row.named_after("older configuration")));
+    }
     let grads = folder.join("grads.safetensors");
     if grads.is_file() && !options.outputs_only {
-        let readme = readme::read(folder);
-        findings.extend(gradients::check(&checkpoint, architecture, &inputs, &grads, &readme, options)?);
+        findings.extend(case.gradients(&checkpoint, &inputs, &grads, options)?);
     }
     Ok(findings)
 }

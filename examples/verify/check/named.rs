@@ -6,36 +6,40 @@ use burn::module::{Module, ModuleDisplay, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use rekindle::Model;
-use rekindle::backbone::Bert;
-use rekindle::checkpoint::{BERT_TIED_KEYS, Tensors, bert_key_map};
+use rekindle::backbone::Backbone;
+use rekindle::checkpoint::{KeyMap, Tensors};
 use rekindle::params::Inventory;
 use std::collections::{BTreeMap, HashMap};
 
 /// Every parameter by its key.
-pub(crate) fn parameters<H: Module + ModuleDisplay>(model: &Model<Bert, H>) -> Result<BTreeMap<String, Array>> {
-    collect(model, None)
+pub(crate) fn parameters<B: Backbone, H: Module + ModuleDisplay>(
+    model: &Model<B, H>,
+    map: &KeyMap,
+) -> Result<BTreeMap<String, Array>> {
+    collect(model, map, None)
 }
 
 /// The gradients that there are, by the key of their parameter.
-pub(crate) fn gradients<H: Module + ModuleDisplay>(
-    model: &Model<Bert, H>,
+pub(crate) fn gradients<B: Backbone, H: Module + ModuleDisplay>(
+    model: &Model<B, H>,
+    map: &KeyMap,
     gradients: &GradientsParams,
 ) -> Result<BTreeMap<String, Array>> {
-    collect(model, Some(gradients))
+    collect(model, map, Some(gradients))
 }
 
 /// The key that a parameter has in files.
-pub(crate) fn key_of(path: &str) -> Result<String> {
-    bert_key_map().to_file(path).ok_or_else(|| format!("`{path}` has no key in files").into())
+pub(crate) fn key_of(map: &KeyMap, path: &str) -> Result<String> {
+    map.to_file(path).ok_or_else(|| format!("`{path}` has no key in files").into())
 }
 
 /// A file's parameters, from our key to the file's; a tied copy stands for its original.
-pub(crate) fn file_keys<'a>(keys: impl IntoIterator<Item = &'a str>) -> Result<Vec<(String, String)>> {
+pub(crate) fn file_keys<'a>(map: &KeyMap, keys: impl IntoIterator<Item = &'a str>) -> Result<Vec<(String, String)>> {
     let original = |key: String| {
-        let tied = BERT_TIED_KEYS.iter().find(|(copy, _)| *copy == key);
-        tied.map_or(key, |(_, original)| (*original).to_string())
+        let tied = map.tied_keys().iter().find(|(copy, _)| *copy == key);
+        tied.map_or(key, |(_, original)| original.clone())
     };
-    Ok(bert_key_map().normalise(keys)?.into_iter().map(|(key, file_key)| (original(key), file_key)).collect())
+    Ok(map.normalise(keys)?.into_iter().map(|(key, file_key)| (original(key), file_key)).collect())
 }
 
 /// What a file says of a parameter that the model has.
@@ -62,8 +66,9 @@ impl ModuleVisitor for Collector<'_> {
     }
 }
 
-fn collect<H: Module + ModuleDisplay>(
-    model: &Model<Bert, H>,
+fn collect<B: Backbone, H: Module + ModuleDisplay>(
+    model: &Model<B, H>,
+    map: &KeyMap,
     gradients: Option<&GradientsParams>,
 ) -> Result<BTreeMap<String, Array>> {
     let mut collector = Collector { gradients, values: HashMap::new() };
@@ -71,11 +76,11 @@ fn collect<H: Module + ModuleDisplay>(
     let mut named = BTreeMap::new();
     for entry in Inventory::of(model)?.entries {
         let Some(values) = collector.values.remove(&entry.id) else { continue };
-        let array = match (entry.is_linear, entry.shape.as_slice()) {
+        let array = match (entry.is_linear && map.transposes(&entry.path), entry.shape.as_slice()) {
             (true, [rows, columns]) => transposed(&values, *rows, *columns),
             _ => Array { shape: entry.shape, values },
         };
-        named.insert(key_of(&entry.path)?, array);
+        named.insert(key_of(map, &entry.path)?, array);
     }
     Ok(named)
 }

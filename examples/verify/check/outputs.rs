@@ -2,36 +2,9 @@
 
 use super::findings::{Array, Row};
 use super::inputs::Inputs;
-use super::task::{Architecture, Task, load, load_body, loss};
+use super::task::{Named, Task, Traced, load, loss};
 use super::{Options, Result};
-use rekindle::backbone::{Backbone, Bert, Pooling, TextFeatures, TextInput};
 use rekindle::checkpoint::{Checkpoint, Tensors};
-use rekindle::head::{Classifier, MaskedLm, Pretraining};
-use std::collections::BTreeMap;
-
-type Named = BTreeMap<String, Array>;
-
-/// Compares every tensor of `expected`.
-pub(crate) fn check(
-    checkpoint: &Checkpoint,
-    architecture: Architecture,
-    inputs: &Inputs,
-    expected: &Tensors,
-    options: &Options,
-) -> Result<Vec<Row>> {
-    let ours = match architecture {
-        Architecture::Body => {
-            let body = load_body(checkpoint, &options.device)?;
-            let input = inputs.text(&inputs.all(), &options.device);
-            body.check(&input)?;
-            run_body(&body, input).0
-        }
-        Architecture::MaskedLm => run::<MaskedLm>(checkpoint, inputs, options)?,
-        Architecture::Classifier => run::<Classifier>(checkpoint, inputs, options)?,
-        Architecture::Pretraining => run::<Pretraining>(checkpoint, inputs, options)?,
-    };
-    compare_all(&ours, expected, options.limits.output)
-}
 
 /// Compares every tensor of `expected` with ours of the same name; one that we do not have is a failure.
 pub(crate) fn compare_all(ours: &Named, expected: &Tensors, limit: f64) -> Result<Vec<Row>> {
@@ -45,37 +18,17 @@ pub(crate) fn compare_all(ours: &Named, expected: &Tensors, limit: f64) -> Resul
     expected.keys().map(row).collect()
 }
 
-fn run<H: Task>(checkpoint: &Checkpoint, inputs: &Inputs, options: &Options) -> Result<Named> {
+/// Everything that backbone and head make of a batch.
+pub(crate) fn run<B: Traced, H: Task<B>>(checkpoint: &Checkpoint, inputs: &Inputs, options: &Options) -> Result<Named> {
     let (device, rows) = (&options.device, inputs.all());
-    let model = load::<H>(checkpoint, device)?;
-    let input = inputs.text(&rows, device);
+    let model = load::<B, H>(checkpoint, device)?;
+    let input = B::input(inputs, &rows, device)?;
     model.backbone.check(&input)?;
-    let (mut named, features) = run_body(&model.backbone, input);
+    let (mut named, features) = model.backbone.trace(input);
     let outputs = H::outputs(model.head.forward(features));
     named.extend(outputs.into_iter().map(|(name, array)| (name.to_string(), array)));
     if inputs.has_labels() {
         named.insert("loss".into(), Array::scalar(loss(&model, inputs, &rows, device)?));
     }
     Ok(named)
-}
-
-/// The state after every stage that has one, and what the body ends with.
-pub(crate) fn run_body(body: &Bert, input: TextInput) -> (Named, TextFeatures) {
-    let mut named = Named::new();
-    let mut state = body.embed(input);
-    for (index, stage) in body.stages().iter().enumerate() {
-        if index > 0 {
-            state = body.stage(index, state);
-        }
-        // The pooler leaves the hidden states as they are.
-        if stage.name != "pooler" {
-            named.insert(format!("hidden_states.{index}"), Array::of(state.hidden.clone()));
-        }
-    }
-    let features = body.finish(state);
-    named.insert("last_hidden_state".into(), Array::of(features.hidden.clone()));
-    if let (Pooling::Pooler, Some(output)) = (features.pooling, &features.pooler_output) {
-        named.insert("pooler_output".into(), Array::of(output.clone()));
-    }
-    (named, features)
 }

@@ -2,7 +2,8 @@
 
 use super::findings::{Array, Findings, Row};
 use super::inputs::Inputs;
-use super::outputs::{compare_all, run_body};
+use super::outputs::compare_all;
+use super::task::Traced;
 use super::{Options, Result};
 use burn::tensor::Tensor;
 use rekindle::backbone::{Backbone, Bert, Pooled, Pooling};
@@ -27,14 +28,15 @@ pub(crate) fn check(folder: &Path, options: &Options) -> Result<Findings> {
     let expected = Tensors::open_file(folder.join("expected.safetensors"))?;
     let inputs = Inputs::open(&folder.join("inputs.safetensors"))?;
     let body = checkpoint.backbone::<Bert>(Pooling::Mean, &options.device)?.module;
-    let input = inputs.text(&inputs.all(), &options.device);
+    let input = inputs.text(&inputs.all(), &options.device)?;
+    let seq = input.ids.dims()[1];
     body.check(&input)?;
-    let (mut ours, features) = run_body(&body, input);
+    let (mut ours, features) = body.trace(input);
     let pooled = features.pooled();
     ours.insert("embeddings".into(), Array::of(normalized(pooled.clone())));
     ours.insert("mean_pooled".into(), Array::of(pooled));
     let name = "last_hidden_state_first2tokens";
-    ours.insert(name.into(), Array::of(features.hidden.narrow(1, 0, inputs.seq.min(2))));
+    ours.insert(name.into(), Array::of(features.hidden.narrow(1, 0, seq.min(2))));
     findings.extend(compare_all(&ours, &expected, options.limits.output)?);
     Ok(findings)
 }

@@ -4,14 +4,12 @@ use super::findings::{Array, Findings, Row};
 use super::inputs::Inputs;
 use super::named::{file_keys, key_of, lookup, parameters};
 use super::readme::{Settings, Spread, base_folder, read};
-use super::task::{Architecture, Task, load_still, loss};
-use super::{Options, Result};
+use super::task::{Task, Traced, load_still, loss};
+use super::{Options, Result, classes};
 use burn::tensor::Device;
 use rekindle::Model;
-use rekindle::backbone::{Backbone, Bert, TextInput};
-use rekindle::checkpoint::{Checkpoint, Tensors};
+use rekindle::checkpoint::{Checkpoint, KeyMap, Tensors};
 use rekindle::data::DataError;
-use rekindle::head::{Classifier, MaskedLm, Pretraining};
 use rekindle::objective::{Batch, Draws, Objective};
 use rekindle::params::{FreezeError, FreezePolicy, GroupRule, Inventory, Progress, Rates, TrainPlan};
 use rekindle::train::{Control, Data, Event, Fit, Keep, Observer, ObserverError, Report, fit};
@@ -41,8 +39,8 @@ pub(crate) fn check(folder: &Path, runs: &[PathBuf], options: &Options) -> Resul
     }
     let readme = read(folder);
     let checkpoint = Checkpoint::open(base_folder(folder, &readme)?)?;
-    let architecture = Architecture::of(&checkpoint)?;
-    let mut findings = Findings::new(folder, &format!("{} runs of {}", runs.len(), architecture.name()));
+    let (name, case) = classes::of(&checkpoint)?;
+    let mut findings = Findings::new(folder, &format!("{} runs of {name}", runs.len()));
     let base = Base {
         inputs: Inputs::open(&checkpoint.folder().join("inputs.safetensors"))?,
         settings: Settings::of(&readme)?,
@@ -52,12 +50,7 @@ pub(crate) fn check(folder: &Path, runs: &[PathBuf], options: &Options) -> Resul
         options,
     };
     for path in runs {
-        findings.extend(match architecture {
-            Architecture::Body => return Err(architecture.no_loss()),
-            Architecture::MaskedLm => base.check::<MaskedLm>(path)?,
-            Architecture::Classifier => base.check::<Classifier>(path)?,
-            Architecture::Pretraining => base.check::<Pretraining>(path)?,
-        });
+        findings.extend(case.training(&base, path)?);
     }
     Ok(findings)
 }
@@ -78,7 +71,7 @@ fn read_groups(path: &Path) -> Result<Option<Vec<Group>>> {
 }
 
 /// What all runs of a folder share.
-struct Base<'a> {
+pub(crate) struct Base<'a> {
     checkpoint: Checkpoint,
     inputs: Inputs,
     readme: String,
@@ -88,20 +81,22 @@ struct Base<'a> {
 }
 
 /// What a run gave.
-struct Outcome<H> {
-    model: Model<Bert, H>,
+struct Outcome<B, H> {
+    model: Model<B, H>,
     report: Report,
     factors: Vec<f64>,
 }
 
 impl Base<'_> {
-    fn check<H: Task>(&self, path: &Path) -> Result<Vec<Row>> {
+    /// Repeats the run of one file.
+    pub(crate) fn check<B: Traced, H: Task<B>>(&self, path: &Path) -> Result<Vec<Row>> {
+        let map = B::key_map(&self.checkpoint.config::<B>()?);
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let file = Tensors::open_file(path)?;
-        let start = load_still::<H>(&self.checkpoint, &self.options.device)?;
-        let before = parameters(&start)?;
-        let trained = trained_keys(&file)?;
-        let policy = Exactly { keys: trained.keys().cloned().collect() };
+        let start = load_still::<B, H>(&self.checkpoint, &self.options.device)?;
+        let before = parameters(&start, &map)?;
+        let trained = trained_keys(&map, &file)?;
+        let policy = Exactly { map, keys: trained.keys().cloned().collect() };
         for key in trained.keys() {
             lookup(&before, key, &file)?;
         }
@@ -109,7 +104,7 @@ impl Base<'_> {
         let outcome = self.run(start, &policy, rates, steps(&file)?)?;
         let spread = Spread::of(&self.readme, &name);
         rows.extend(self.compare_steps(&name, &outcome, &file, spread)?);
-        let after = parameters(&outcome.model)?;
+        let after = parameters(&outcome.model, &policy.map)?;
         for (key, file_key) in &trained {
             let expected = Array::read(&file, file_key)?;
             let spread = if key.ends_with(".key.bias") { spread.key_biases } else { spread.parameters };
@@ -117,20 +112,25 @@ impl Base<'_> {
             rows.push(Row::compare(format!("{name}: {key}"), lookup(&after, key, &file)?, &expected, limit));
         }
         rows.push(frozen(&name, &before, &after, &policy.keys));
-        rows.push(owned(&name, &outcome.report, &policy.keys)?);
+        rows.push(owned(&name, &outcome.report, &policy)?);
         Ok(rows)
     }
 
     /// The rates of the run. Where `groups.json` lists them and the README gives them as a decay from layer to layer,
     /// both must come to the same plan.
-    fn rates<H: Task>(&self, name: &str, model: &Model<Bert, H>, policy: &Exactly) -> Result<(Rates, Vec<Row>)> {
+    fn rates<B: Traced, H: Task<B>>(
+        &self,
+        name: &str,
+        model: &Model<B, H>,
+        policy: &Exactly,
+    ) -> Result<(Rates, Vec<Row>)> {
         let inventory = Inventory::of(model)?;
         let general = Rates { weight_decay: self.settings.weight_decay, ..Rates::new(self.settings.lr) };
         let layered = Rates { layer_decay: self.settings.layer_decay, ..general.clone() };
         let Some(groups) = &self.groups else { return Ok((layered, vec![])) };
         let mut rules = vec![];
         for entry in inventory.entries.iter().filter(|entry| entry.kind.is_trainable()) {
-            let key = key_of(&entry.path)?;
+            let key = key_of(&policy.map, &entry.path)?;
             if let Some(group) = groups.iter().find(|group| group.parameters.contains(&key)) {
                 let (lr, weight_decay) = (Some(group.lr), Some(group.weight_decay));
                 rules.push(GroupRule { select: entry.path.parse()?, lr, weight_decay });
@@ -154,13 +154,13 @@ impl Base<'_> {
         Ok((listed, rows))
     }
 
-    fn run<H: Task>(
+    fn run<B: Traced, H: Task<B>>(
         &self,
-        mut model: Model<Bert, H>,
+        mut model: Model<B, H>,
         policy: &Exactly,
         rates: Rates,
         steps: usize,
-    ) -> Result<Outcome<H>> {
+    ) -> Result<Outcome<B, H>> {
         let all = self.inputs.all();
         let micro_batches: Vec<Vec<usize>> =
             if self.settings.row_by_row { all.iter().map(|row| vec![*row]).collect() } else { vec![all] };
@@ -175,7 +175,7 @@ impl Base<'_> {
             keep: Keep::Last,
             ..Fit::default()
         };
-        let objective = Fixed::<H> { inputs: &self.inputs, head: PhantomData };
+        let objective = Fixed::<B, H> { inputs: &self.inputs, model: PhantomData };
         let mut factors = Factors(vec![]);
         let data = Data { train: &micro_batches, validation: &[] };
         let report = fit(&mut model, &objective, data, policy, &config, &mut [&mut factors])?;
@@ -183,10 +183,10 @@ impl Base<'_> {
     }
 
     /// Losses, gradient norms, rates and the outputs at the end: those that the file holds.
-    fn compare_steps<H: Task>(
+    fn compare_steps<B: Traced, H: Task<B>>(
         &self,
         name: &str,
-        outcome: &Outcome<H>,
+        outcome: &Outcome<B, H>,
         file: &Tensors,
         spread: Spread,
     ) -> Result<Vec<Row>> {
@@ -196,7 +196,7 @@ impl Base<'_> {
             losses.push(loss(&outcome.model, &self.inputs, &rows, device)?);
         }
         let rates = outcome.factors.iter().map(|factor| factor * self.settings.lr);
-        let features = outcome.model.backbone.forward(self.inputs.text(&rows, device));
+        let features = outcome.model.backbone.forward(B::input(&self.inputs, &rows, device)?);
         let outputs = H::outputs(outcome.model.head.forward(features));
         let (losses, norms) = (Array::list(losses), Array::list(outcome.report.grad_norms.iter().copied()));
         let mut figures = vec![
@@ -234,9 +234,9 @@ fn steps(file: &Tensors) -> Result<usize> {
 }
 
 /// The parameters that a run's file holds, from our key to the file's.
-fn trained_keys(file: &Tensors) -> Result<BTreeMap<String, String>> {
+fn trained_keys(map: &KeyMap, file: &Tensors) -> Result<BTreeMap<String, String>> {
     let is_figure = |key: &str| key == "losses" || key == "final_logits" || key.starts_with("steps.");
-    Ok(file_keys(file.keys().filter(|key| !is_figure(key)))?.into_iter().collect())
+    Ok(file_keys(map, file.keys().filter(|key| !is_figure(key)))?.into_iter().collect())
 }
 
 /// What did not train must have kept its very bits.
@@ -253,21 +253,23 @@ fn frozen(
 }
 
 /// The optimizer owns moments for what trained, and for nothing else.
-fn owned(name: &str, report: &Report, keys: &BTreeSet<String>) -> Result<Row> {
-    let owned = report.optimizer_parameters.iter().map(|path| key_of(path)).collect::<Result<BTreeSet<_>>>()?;
-    let wrong = owned.symmetric_difference(keys).count();
+fn owned(name: &str, report: &Report, policy: &Exactly) -> Result<Row> {
+    let owned =
+        report.optimizer_parameters.iter().map(|path| key_of(&policy.map, path)).collect::<Result<BTreeSet<_>>>()?;
+    let wrong = owned.symmetric_difference(&policy.keys).count();
     Ok(Row::count(format!("{name}: optimizer entries amiss"), wrong, format!("of {}", owned.len())))
 }
 
 /// Trains exactly the parameters with these keys.
 #[derive(Debug)]
 struct Exactly {
+    map: KeyMap,
     keys: BTreeSet<String>,
 }
 
 impl FreezePolicy for Exactly {
     fn trainable(&self, inventory: &Inventory, _: Progress) -> std::result::Result<Vec<bool>, FreezeError> {
-        let trains = |path: &str| key_of(path).is_ok_and(|key| self.keys.contains(&key));
+        let trains = |path: &str| key_of(&self.map, path).is_ok_and(|key| self.keys.contains(&key));
         Ok(inventory.entries.iter().map(|entry| trains(&entry.path)).collect())
     }
     fn may_freeze_head(&self) -> bool {
@@ -276,14 +278,14 @@ impl FreezePolicy for Exactly {
 }
 
 /// The same rows in every step; an example is a micro-batch.
-struct Fixed<'a, H> {
+struct Fixed<'a, B, H> {
     inputs: &'a Inputs,
-    head: PhantomData<fn() -> H>,
+    model: PhantomData<fn() -> (B, H)>,
 }
 
-impl<H: Task> Objective for Fixed<'_, H> {
+impl<B: Traced, H: Task<B>> Objective for Fixed<'_, B, H> {
     type Example = Vec<usize>;
-    type Input = TextInput;
+    type Input = B::Input;
     type Targets = H::Targets;
 
     fn batch(
@@ -291,11 +293,11 @@ impl<H: Task> Objective for Fixed<'_, H> {
         examples: &[&Vec<usize>],
         _: &Draws,
         device: &Device,
-    ) -> std::result::Result<Batch<TextInput, H::Targets>, DataError> {
+    ) -> std::result::Result<Batch<B::Input, H::Targets>, DataError> {
         let rows: Vec<usize> = examples.iter().flat_map(|rows| rows.iter().copied()).collect();
-        let targets = H::targets(self.inputs, &rows, device);
-        let targets = targets.map_err(|_| DataError::NoLabel { index: rows.first().copied().unwrap_or(0) })?;
-        Ok(Batch { input: self.inputs.text(&rows, device), targets })
+        let no_label = |_| DataError::NoLabel { index: rows.first().copied().unwrap_or(0) };
+        let targets = H::targets(self.inputs, &rows, device).map_err(no_label)?;
+        Ok(Batch { input: B::input(self.inputs, &rows, device).map_err(no_label)?, targets })
     }
 }
 

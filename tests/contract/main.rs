@@ -1,48 +1,17 @@
-//! The contract of backbones: BERT keeps it, and backbones that break it are caught by the name of the stage.
+//! The contract of backbones: those of the crate keep it (`table.rs`), and backbones that break it are caught by the name of the stage.
+
+mod table;
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use rekindle::Model;
-use rekindle::backbone::{Backbone, Bert, BertConfig, Pooling, Stages, TextInput};
+use rekindle::backbone::{Backbone, Stages};
 use rekindle::head::Classifier;
 use rekindle::params::{InventoryError, check_stages};
 
 fn device() -> Device {
     let name = if cfg!(feature = "flex") { "flex" } else { "ndarray" };
     rekindle::device(name).expect("a device of this build")
-}
-
-fn config() -> BertConfig {
-    serde_json::from_str(
-        r#"{"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2,
-            "intermediate_size": 12, "max_position_embeddings": 9, "pad_token_id": 0}"#,
-    )
-    .expect("a configuration")
-}
-
-/// Two rows, the second one padded.
-fn text() -> TextInput {
-    let (device, shape) = (device(), [2, 5]);
-    let ids: Vec<i64> = vec![2, 7, 8, 9, 3, 2, 11, 3, 0, 0];
-    let mask: Vec<bool> = ids.iter().map(|id| *id != 0).collect();
-    TextInput {
-        ids: Tensor::from_data(TensorData::new(ids, shape), &device),
-        type_ids: Tensor::from_data(TensorData::new(vec![0i64; 10], shape), &device),
-        mask: Tensor::from_data(TensorData::new(mask, shape), &device),
-    }
-}
-
-#[test]
-fn bert_keeps_the_contract_with_every_pooling() {
-    for pooling in [Pooling::Cls, Pooling::Mean, Pooling::Pooler] {
-        let bert = Bert::new(&config(), pooling, 1, &device());
-        let names: Vec<_> = bert.stages().iter().map(|stage| stage.name.clone()).collect();
-        let layers = ["embeddings", "encoder.layer.0", "encoder.layer.1", "encoder.layer.2"];
-        assert_eq!(names[..4], layers);
-        assert_eq!(names.get(4).map(String::as_str), (pooling == Pooling::Pooler).then_some("pooler"));
-        let model = Model::new(bert, Classifier::new(8, 3, 1, &device()));
-        check_stages(&model, text()).unwrap_or_else(|error| panic!("{pooling}: {error}"));
-    }
 }
 
 /// How [`Towers`] break the contract.

@@ -1,13 +1,6 @@
 //! The key map of Hugging Face's BERT.
 
-use super::key_map::KeyMap;
-
-/// Keys that some files carry though they repeat another one, as (copy, original). They are not read; where one is present, it must equal
-/// its original, for a model that ties the two cannot represent a difference.
-pub const BERT_TIED_KEYS: [(&str, &str); 2] = [
-    ("cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight"),
-    ("cls.predictions.decoder.bias", "cls.predictions.bias"),
-];
+use crate::checkpoint::KeyMap;
 
 /// The table for `BertModel` and its classification, masked-LM and pretraining heads, as Transformers names their parameters.
 ///
@@ -29,10 +22,14 @@ pub fn bert_key_map() -> KeyMap {
         .rule("backbone.pooler.dense", "bert.pooler.dense")
         .optional("backbone.pooler")
         .rule("head.linear", "classifier")
+        .rule("head.outputs", "qa_outputs")
         .rule("head.next_sentence", "cls.seq_relationship")
         .ignore("**.position_ids", "a constant that counts the positions");
-    let map = ["head", "head.masked_lm"].into_iter().fold(map, masked_lm_head);
-    BERT_TIED_KEYS.iter().fold(map, |map, (copy, original)| map.ignore(copy, &format!("a copy of `{original}`")))
+    ["head", "head.masked_lm"]
+        .into_iter()
+        .fold(map, masked_lm_head)
+        .tied("cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight")
+        .tied("cls.predictions.decoder.bias", "cls.predictions.bias")
 }
 
 fn masked_lm_head(map: KeyMap, at: &str) -> KeyMap {
@@ -89,7 +86,8 @@ mod tests {
     fn copies_and_counters_are_ignored_and_the_pooler_may_be_missing() {
         let map = bert_key_map();
         assert!(map.ignored("bert.embeddings.position_ids").is_some());
-        for (copy, original) in BERT_TIED_KEYS {
+        assert_eq!(map.tied_keys().len(), 2);
+        for (copy, original) in map.tied_keys() {
             assert!(map.ignored(copy).is_some_and(|reason| reason.contains(original)));
             assert!(map.ignored(original).is_none());
         }

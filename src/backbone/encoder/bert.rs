@@ -1,8 +1,9 @@
 //! BERT ([Devlin et al., 2019](https://arxiv.org/abs/1810.04805)), as Transformers' `models/bert/modeling_bert.py` runs it.
 
-use super::features::first_token;
-use super::{Activation, Backbone, BertConfig, InputError, Pooling, Stages, TextFeatures, TextInput};
-use crate::nn::{Dropout, Embedding, Init, LayerNorm, Linear, linear, multi_head_attention};
+use super::{BertConfig, bert_key_map};
+use crate::backbone::{Backbone, InputError, Pooling, Stages, TextFeatures, TextInput, TextState, first_token};
+use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
+use crate::nn::{Activation, Dropout, Embedding, Init, LayerNorm, Linear, linear, multi_head_attention};
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor};
 
@@ -44,21 +45,9 @@ impl Bert {
     }
 }
 
-/// What flows between BERT's stages.
-#[derive(Clone, Debug)]
-pub struct BertState {
-    /// `[batch, seq, hidden]`.
-    pub hidden: Tensor<3>,
-    /// True for real tokens, `[batch, seq]`.
-    pub mask: Tensor<2, Bool>,
-    /// What the pooler made, `[batch, hidden]`.
-    pub pooler_output: Option<Tensor<2>>,
-}
-crate::rows!(BertState { pooler_output } padded { hidden, mask } by mask);
-
 impl Backbone for Bert {
     type Input = TextInput;
-    type State = BertState;
+    type State = TextState;
     type Features = TextFeatures;
 
     fn stages(&self) -> Stages {
@@ -88,11 +77,11 @@ impl Backbone for Bert {
         layer.map_or(0.0, |layer| 4.0 * (seq * seq * layer.attention.query.weight.dims()[0]) as f64)
     }
 
-    fn embed(&self, input: TextInput) -> BertState {
-        BertState { hidden: self.embeddings.forward(input.ids, input.type_ids), mask: input.mask, pooler_output: None }
+    fn embed(&self, input: TextInput) -> TextState {
+        TextState::new(self.embeddings.forward(input.ids, input.type_ids), input.mask)
     }
 
-    fn stage(&self, index: usize, mut state: BertState) -> BertState {
+    fn stage(&self, index: usize, mut state: TextState) -> TextState {
         match (self.encoder.layer.get(index - 1), &self.pooler) {
             (Some(layer), _) => state.hidden = layer.forward(state.hidden, &state.mask),
             (None, Some(pooler)) => state.pooler_output = Some(pooler.forward(state.hidden.clone())),
@@ -101,7 +90,7 @@ impl Backbone for Bert {
         state
     }
 
-    fn finish(&self, state: BertState) -> TextFeatures {
+    fn finish(&self, state: TextState) -> TextFeatures {
         TextFeatures {
             hidden: state.hidden,
             mask: state.mask,
@@ -109,6 +98,33 @@ impl Backbone for Bert {
             pooling: self.pooling,
             token_embedding: self.embeddings.word_embeddings.weight.val(),
         }
+    }
+}
+
+impl FromPretrained for Bert {
+    type Config = BertConfig;
+    const MODEL_TYPES: &'static [&'static str] = &["bert"];
+
+    fn check_config(config: &BertConfig) -> Result<(), CheckpointError> {
+        config.check()
+    }
+    fn build(config: &BertConfig, pooling: Pooling, seed: u64, device: &Device) -> Self {
+        Self::new(config, pooling, seed, device)
+    }
+    fn key_map(_: &BertConfig) -> KeyMap {
+        bert_key_map()
+    }
+    fn hidden_size(config: &BertConfig) -> usize {
+        config.hidden_size
+    }
+    fn max_length(config: &BertConfig) -> usize {
+        config.max_position_embeddings
+    }
+    fn head_dropout(config: &BertConfig) -> f64 {
+        config.head_dropout()
+    }
+    fn pooling(&self) -> Pooling {
+        self.pooling
     }
 }
 

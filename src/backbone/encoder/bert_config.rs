@@ -1,48 +1,12 @@
 //! BERT's configuration file.
 
+use crate::backbone::config::{
+    check_divides, check_epsilon, check_only, check_probabilities, check_sizes, check_token, check_total, ensure,
+};
 use crate::checkpoint::CheckpointError;
-use crate::nn::{Linear, gelu, linear, linear_gelu};
-use burn::tensor::{Tensor, activation};
+use crate::nn::Activation;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-
-/// What a feed-forward layer applies between its two linear maps (`hidden_act`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Activation {
-    /// `x * Phi(x)`, exactly.
-    #[default]
-    #[serde(rename = "gelu")]
-    Gelu,
-    /// The tanh approximation of GELU.
-    #[serde(rename = "gelu_new", alias = "gelu_pytorch_tanh")]
-    GeluTanh,
-    /// `max(x, 0)`.
-    #[serde(rename = "relu")]
-    Relu,
-    /// `x * sigmoid(x)`.
-    #[serde(rename = "silu", alias = "swish")]
-    Silu,
-}
-
-impl Activation {
-    /// Any shape, unchanged.
-    pub fn forward<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
-        match self {
-            Self::Gelu => gelu(input),
-            Self::GeluTanh => activation::gelu_approximate(input),
-            Self::Relu => activation::relu(input),
-            Self::Silu => activation::silu(input),
-        }
-    }
-
-    /// The activation of a linear layer's output, `[.., in]` to `[.., out]`.
-    pub fn after<const D: usize>(self, layer: &Linear, input: Tensor<D>) -> Tensor<D> {
-        match self {
-            Self::Gelu => linear_gelu(layer, input),
-            _ => self.forward(linear(layer, input)),
-        }
-    }
-}
 
 /// BERT's `config.json`, in Transformers' names. Keys that are not read are kept and written again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -151,73 +115,38 @@ impl BertConfig {
     /// [`CheckpointError::UnsupportedConfig`] names the field.
     pub fn check(&self) -> Result<(), CheckpointError> {
         ensure(self.model_type == bert(), "model_type", &self.model_type, "bert")?;
-        let sizes = [
+        check_sizes(&[
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
             ("num_attention_heads", self.num_attention_heads),
             ("intermediate_size", self.intermediate_size),
             ("max_position_embeddings", self.max_position_embeddings),
             ("type_vocab_size", self.type_vocab_size),
-        ];
-        for (field, size) in sizes {
-            ensure(size > 0, field, size, "a number above 0")?;
-        }
-        // A damaged file must not ask for more memory than any machine has.
-        let fits = self.parameters().is_some_and(|count| count <= MOST_PARAMETERS);
-        ensure(fits, "hidden_size", self.hidden_size, "sizes of at most 100 billion parameters together")?;
-        let divides = self.hidden_size.is_multiple_of(self.num_attention_heads);
-        ensure(divides, "num_attention_heads", self.num_attention_heads, "a divisor of hidden_size")?;
-        for (field, prob) in [
+        ])?;
+        let (hidden, inner) = (self.hidden_size, self.intermediate_size);
+        check_total(&[
+            &[self.vocab_size, hidden],
+            &[self.max_position_embeddings, hidden],
+            &[self.type_vocab_size, hidden],
+            &[self.num_hidden_layers, 4, hidden, hidden],
+            &[self.num_hidden_layers, 2, hidden, inner],
+        ])?;
+        check_divides("num_attention_heads", self.num_attention_heads, "hidden_size", hidden)?;
+        check_probabilities(&[
             ("hidden_dropout_prob", self.hidden_dropout_prob),
             ("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
             ("classifier_dropout", self.classifier_dropout.unwrap_or(0.0)),
-        ] {
-            ensure((0.0..1.0).contains(&prob), field, prob, "a probability from 0 to below 1")?;
-        }
-        ensure(self.layer_norm_eps > 0.0, "layer_norm_eps", self.layer_norm_eps, "a number above 0")?;
-        ensure(
-            self.pad_token_id.is_none_or(|id| id < self.vocab_size),
-            "pad_token_id",
-            "beyond vocab_size",
-            "an id of the vocabulary",
-        )?;
-        self.check_extra()
-    }
-
-    /// The number of values of an encoder of these sizes, `None` where it overflows.
-    fn parameters(&self) -> Option<usize> {
-        let tables = self.vocab_size.checked_add(self.max_position_embeddings)?.checked_add(self.type_vocab_size)?;
-        let (hidden, inner) = (self.hidden_size, self.intermediate_size);
-        let layer = hidden.checked_add(1)?.checked_mul(hidden)?.checked_mul(4)?;
-        let layer = layer.checked_add(hidden.checked_add(1)?.checked_mul(inner)?.checked_mul(2)?)?;
-        tables.checked_mul(hidden)?.checked_add(layer.checked_mul(self.num_hidden_layers)?)
-    }
-
-    /// Keys that change what is computed, with the one value that is computed here.
-    fn check_extra(&self) -> Result<(), CheckpointError> {
-        let only = [
-            ("position_embedding_type", Value::from("absolute")),
-            ("is_decoder", Value::from(false)),
-            ("add_cross_attention", Value::from(false)),
-            ("tie_word_embeddings", Value::from(true)),
-        ];
-        for (field, supported) in only {
-            let found = self.extra.get(field).filter(|value| !value.is_null()).unwrap_or(&supported);
-            ensure(*found == supported, field, found, &supported.to_string())?;
-        }
-        Ok(())
-    }
-}
-
-const MOST_PARAMETERS: usize = 100_000_000_000;
-
-fn ensure(holds: bool, field: &str, value: impl ToString, supported: &str) -> Result<(), CheckpointError> {
-    match holds {
-        true => Ok(()),
-        false => Err(CheckpointError::UnsupportedConfig {
-            field: field.into(),
-            value: value.to_string(),
-            supported: supported.into(),
-        }),
+        ])?;
+        check_epsilon("layer_norm_eps", self.layer_norm_eps)?;
+        check_token("pad_token_id", self.pad_token_id, self.vocab_size)?;
+        check_only(
+            &self.extra,
+            &[
+                ("position_embedding_type", "absolute".into()),
+                ("is_decoder", false.into()),
+                ("add_cross_attention", false.into()),
+                ("tie_word_embeddings", true.into()),
+            ],
+        )
     }
 }

@@ -1,0 +1,75 @@
+//! Heads as Transformers' classes have them.
+
+use crate::check::Result;
+use crate::check::findings::Array;
+use crate::check::inputs::Inputs;
+use crate::check::task::{Task, Traced};
+use burn::tensor::{Device, Tensor};
+use rekindle::backbone::{Bert, BertConfig, Pooling};
+use rekindle::checkpoint::{Checkpoint, CheckpointError};
+use rekindle::head::{Classifier, MaskedLm, MaskedTargets, Pretraining, PretrainingTargets, TaskHead};
+
+impl<B: Traced> Task<B> for Classifier
+where
+    Classifier: TaskHead<B::Features, Output = Tensor<2>, Targets = Tensor<1, burn::tensor::Int>>,
+{
+    fn fresh(checkpoint: &Checkpoint, config: &B::Config, device: &Device) -> Result<Self> {
+        let num_labels = rows_of(checkpoint, &B::key_map(config), "head.linear.weight")?;
+        let problem = checkpoint.field("problem_type").and_then(|problem| problem.as_str());
+        if num_labels == 1 || problem.is_some_and(|problem| problem != "single_label_classification") {
+            let found = problem.unwrap_or("regression (one label)");
+            return Err(crate::check::Unsupported(format!("problem_type {found}")).into());
+        }
+        Ok(B::classifier(config, num_labels, 0, device))
+    }
+    fn pooling(config: &B::Config) -> Pooling {
+        B::classification_pooling(config)
+    }
+    fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
+        inputs.row_labels(rows, device)
+    }
+    fn outputs(output: Self::Output) -> Vec<(&'static str, Array)> {
+        vec![("logits", Array::of(output))]
+    }
+}
+
+/// The first size that a file gives a parameter.
+pub(crate) fn rows_of(checkpoint: &Checkpoint, map: &rekindle::checkpoint::KeyMap, path: &str) -> Result<usize> {
+    let tensors = checkpoint.tensors();
+    let key = map.to_file(path).ok_or_else(|| format!("`{path}` has no key in files"))?;
+    let keys = map.normalise(tensors.keys())?;
+    let missing = || CheckpointError::MissingKey { keys: vec![key.clone()], path: tensors.path().into() };
+    let file_key = keys.get(&key).ok_or_else(missing)?;
+    Ok(tensors.shape(file_key)?.first().copied().unwrap_or(0))
+}
+
+impl Task<Bert> for MaskedLm {
+    fn fresh(_: &Checkpoint, config: &BertConfig, device: &Device) -> Result<Self> {
+        let BertConfig { hidden_size, vocab_size, hidden_act, layer_norm_eps, .. } = *config;
+        Ok(MaskedLm::with(hidden_size, vocab_size, hidden_act, layer_norm_eps, 0, device))
+    }
+    fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
+        let (at, tokens) = inputs.token_labels(rows, device)?;
+        Ok(MaskedTargets { at, tokens })
+    }
+    fn outputs(output: Self::Output) -> Vec<(&'static str, Array)> {
+        vec![("logits", Array::of(output))]
+    }
+}
+
+impl Task<Bert> for Pretraining {
+    fn fresh(_: &Checkpoint, config: &BertConfig, device: &Device) -> Result<Self> {
+        Ok(Pretraining::new(config, 0, device))
+    }
+    fn pooling(_: &BertConfig) -> Pooling {
+        Pooling::Pooler
+    }
+    fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
+        let (at, tokens) = inputs.token_labels(rows, device)?;
+        let next_sentence = inputs.int("next_sentence_label", rows, device)?;
+        Ok(PretrainingTargets { masked: MaskedTargets { at, tokens }, next_sentence })
+    }
+    fn outputs((tokens, next): Self::Output) -> Vec<(&'static str, Array)> {
+        vec![("prediction_logits", Array::of(tokens)), ("seq_relationship_logits", Array::of(next))]
+    }
+}

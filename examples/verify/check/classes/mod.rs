@@ -1,0 +1,24 @@
+//! The classes of Transformers that can be checked, one table a family.
+
+mod encoders;
+mod heads;
+mod text;
+
+use super::Result;
+use super::case::Case;
+use rekindle::checkpoint::Checkpoint;
+
+/// The class that `config.json` names.
+pub(crate) fn of(checkpoint: &Checkpoint) -> Result<(String, Box<dyn Case>)> {
+    let named = checkpoint.architectures();
+    let known = named.iter().find_map(|name| Some((name.to_string(), case(name)?)));
+    known.ok_or_else(|| {
+        let supported = encoders::NAMES.join(", ");
+        let folder = checkpoint.folder().display();
+        super::Unsupported(format!("`architectures` of `{folder}` is {named:?}; supported are {supported}")).into()
+    })
+}
+
+fn case(name: &str) -> Option<Box<dyn Case>> {
+    encoders::case(name)
+}

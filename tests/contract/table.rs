@@ -1,0 +1,52 @@
+//! Every backbone of the crate, one line each, and what all of them promise.
+
+use super::device;
+use burn::tensor::{Tensor, TensorData};
+use rekindle::Model;
+use rekindle::backbone::{Bert, Pooling, TextInput};
+use rekindle::checkpoint::FromPretrained;
+use rekindle::head::{Classifier, TaskHead};
+use rekindle::params::check_stages;
+
+/// One test a backbone: its type, an input, the poolings it has, and a small configuration.
+macro_rules! backbones {
+    ($($name:ident: $backbone:ty, $input:expr, [$($pooling:ident),*], $config:tt;)*) => {$(
+        #[test]
+        fn $name() {
+            for pooling in [$(Pooling::$pooling),*] {
+                keeps_the_contract::<$backbone>(pooling, $input, serde_json::json!($config));
+            }
+        }
+    )*};
+}
+
+backbones! {
+    bert: Bert, text(), [Cls, Mean, Pooler], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9, "pad_token_id": 0};
+}
+
+fn keeps_the_contract<B: FromPretrained>(pooling: Pooling, input: B::Input, config: serde_json::Value)
+where
+    Classifier: TaskHead<B::Features>,
+{
+    let config: B::Config = serde_json::from_value(config).expect("a configuration");
+    B::check_config(&config).expect("supported");
+    B::key_map(&config).check().expect("a sound key map");
+    let backbone = B::build(&config, pooling, 1, &device());
+    assert_eq!(backbone.pooling(), pooling);
+    backbone.check(&input).expect("an input of its kind");
+    let head = B::classifier(&config, 3, 1, &device());
+    check_stages(&Model::new(backbone, head), input).unwrap_or_else(|error| panic!("{pooling}: {error}"));
+}
+
+/// Two rows, the second one padded.
+fn text() -> TextInput {
+    let (device, shape) = (device(), [2, 5]);
+    let ids: Vec<i64> = vec![2, 7, 8, 9, 3, 2, 11, 3, 0, 0];
+    let mask: Vec<bool> = ids.iter().map(|id| *id != 0).collect();
+    TextInput {
+        ids: Tensor::from_data(TensorData::new(ids, shape), &device),
+        type_ids: Tensor::from_data(TensorData::new(vec![0i64; 10], shape), &device),
+        mask: Tensor::from_data(TensorData::new(mask, shape), &device),
+    }
+}
