@@ -1,10 +1,11 @@
 //! Where named tensors meet a Burn module. Everything is checked before the module is touched.
 
+use super::fill::Plan;
 use super::{CheckpointError, KeyMap, LoadReport, Tensors, save_tensors};
 use crate::params::{Entry, list};
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What stands before a backbone's own paths in a model.
@@ -16,7 +17,7 @@ struct Matching<'a> {
     /// Key after normalisation to key in the file.
     keys: BTreeMap<String, String>,
     report: LoadReport,
-    values: HashMap<u64, Vec<f32>>,
+    plan: Plan,
 }
 
 /// A copy of `module` with the file's values. `prefix` stands before the module's own paths (`backbone.`, or nothing for
@@ -28,7 +29,7 @@ pub(super) fn load_mapped<M: Module>(
     map: &KeyMap,
 ) -> Result<(M, LoadReport), CheckpointError> {
     let keys = map.normalise(tensors.keys())?;
-    let mut matching = Matching { tensors, keys, report: LoadReport::default(), values: HashMap::new() };
+    let mut matching = Matching { tensors, keys, report: LoadReport::default(), plan: Plan::default() };
     let mut used = BTreeSet::new();
     let mut missing = vec![];
     for entry in parameters(module) {
@@ -36,7 +37,7 @@ pub(super) fn load_mapped<M: Module>(
         let key = map.to_file(&path);
         match key.as_ref().and_then(|key| matching.keys.get(key)).cloned() {
             Some(file_key) => {
-                matching.read(&entry, &path, &file_key, entry.is_linear && map.transposes(&path))?;
+                matching.take(&entry, &path, &file_key, entry.is_linear && map.transposes(&path))?;
                 used.extend(key);
             }
             None if map.is_optional(&path) => matching.report.reinitialised.push(path),
@@ -47,12 +48,11 @@ pub(super) fn load_mapped<M: Module>(
         return Err(CheckpointError::MissingKey { keys: missing, path: tensors.path().into() });
     }
     matching.sort_the_rest(map, &used, prefix == BACKBONE)?;
-    let report = matching.report;
-    Ok((module.clone().map(&mut Setter { values: matching.values }), report))
+    Ok((matching.plan.fill(module, tensors)?, matching.report))
 }
 
 impl Matching<'_> {
-    fn read(&mut self, entry: &Entry, path: &str, key: &str, transposed: bool) -> Result<(), CheckpointError> {
+    fn take(&mut self, entry: &Entry, path: &str, key: &str, transposed: bool) -> Result<(), CheckpointError> {
         let mut expected = entry.shape.clone();
         if transposed {
             expected.reverse();
@@ -61,9 +61,7 @@ impl Matching<'_> {
         if found != expected {
             return Err(CheckpointError::WrongShape { key: key.into(), expected, found: found.to_vec() });
         }
-        let values = self.tensors.finite_f32(key)?;
-        let values = if transposed { transpose(&values, expected[0], expected[1]) } else { values };
-        self.values.insert(entry.id, values);
+        self.plan.add(entry.id, key, transposed);
         self.report.loaded.push(path.into());
         Ok(())
     }
@@ -108,22 +106,6 @@ fn parameters<M: Module>(module: &M) -> impl Iterator<Item = Entry> {
 /// `[rows, columns]` to `[columns, rows]`: files keep a linear map as `[out, in]`, Burn as `[in, out]`.
 fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     (0..columns).flat_map(|column| (0..rows).map(move |row| values[row * columns + column])).collect()
-}
-
-struct Setter {
-    values: HashMap<u64, Vec<f32>>,
-}
-
-impl ModuleMapper for Setter {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(values) = self.values.remove(&param.id.val()) else { return param };
-        let tensor = Tensor::from_data(TensorData::new(values, param.lazy_shape()), &param.lazy_device());
-        match param.is_initialized() {
-            true => param.map(|_| tensor),
-            // Mapping a parameter that has no value yet would first make the one that is replaced.
-            false => Param::initialized(param.id, tensor).set_require_grad(true),
-        }
-    }
 }
 
 /// The chosen float tensors of a module: path, shape and values. What is not chosen is not copied.
@@ -189,7 +171,7 @@ pub(crate) fn load_selected<M: Module>(
     keep: impl Fn(&str) -> bool,
 ) -> Result<M, CheckpointError> {
     let tensors = Tensors::open_file(path)?;
-    let mut values = HashMap::new();
+    let mut plan = Plan::default();
     let mut unknown: BTreeSet<&str> = tensors.keys().collect();
     for entry in parameters(module).filter(|entry| keep(&entry.path)) {
         if !unknown.remove(entry.path.as_str()) {
@@ -200,12 +182,12 @@ pub(crate) fn load_selected<M: Module>(
             let found = found.to_vec();
             return Err(CheckpointError::WrongShape { key: entry.path, expected: entry.shape, found });
         }
-        values.insert(entry.id, tensors.finite_f32(&entry.path)?);
+        plan.add(entry.id, &entry.path, false);
     }
     if !unknown.is_empty() {
         let keys = unknown.into_iter().map(Into::into).collect();
         let mend = "load it into the model that wrote it".into();
         return Err(CheckpointError::UnknownKey { keys, path: path.into(), mend });
     }
-    Ok(module.clone().map(&mut Setter { values }))
+    plan.fill(module, &tensors)
 }

@@ -14,6 +14,7 @@ use safetensors::tensor::TensorInfo;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 use super::error::CheckpointError;
+use super::map::MappedFile;
 
 /// Bytes of the little-endian length in front of the header.
 pub(super) const LENGTH_BYTES: usize = 8;
@@ -38,29 +39,27 @@ pub(super) struct Header {
     pub(super) metadata: BTreeMap<String, String>,
 }
 
-/// Parses the header of the file `bytes` and checks that its tensors cover the rest of the file exactly.
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Header, CheckpointError> {
-    let (json, start) = split(path, bytes)?;
-    let raw: RawHeader = serde_json::from_slice(json)
+/// Reads the header of a file and checks that its tensors cover the rest of the file exactly.
+pub(super) fn read(path: &Path, file: &MappedFile) -> Result<Header, CheckpointError> {
+    let length = file.range(0..LENGTH_BYTES.min(file.len()))?;
+    let json_length = json_length(&length, file.len()).map_err(|reason| CheckpointError::damaged(path, reason))?;
+    let start = LENGTH_BYTES + json_length;
+    let raw: RawHeader = serde_json::from_slice(&file.range(LENGTH_BYTES..start)?)
         .map_err(|error| CheckpointError::damaged(path, format!("its header is not valid: {error}")))?;
     let metadata = unique(raw.metadata, path)?;
     let tensors = unique(raw.tensors, path)?;
-    let tensors = place(tensors, start, bytes.len()).map_err(|reason| CheckpointError::damaged(path, reason))?;
+    let tensors = place(tensors, start, file.len()).map_err(|reason| CheckpointError::damaged(path, reason))?;
     Ok(Header { tensors, metadata })
 }
 
-/// The header's JSON, and where the data starts.
-fn split<'a>(path: &Path, bytes: &'a [u8]) -> Result<(&'a [u8], usize), CheckpointError> {
-    let damaged = |reason: String| CheckpointError::damaged(path, reason);
-    let (length, rest) = bytes
-        .split_first_chunk::<LENGTH_BYTES>()
-        .ok_or_else(|| damaged(format!("it has {} bytes, fewer than the shortest safetensors file", bytes.len())))?;
-    let length = u64::from_le_bytes(*length);
-    let size = usize::try_from(length).ok().filter(|size| *size <= MAX_HEADER);
-    let json = size.and_then(|size| rest.get(..size)).ok_or_else(|| {
-        damaged(format!("its header claims {length} bytes, but {} follow (limit {MAX_HEADER})", rest.len()))
-    })?;
-    Ok((json, LENGTH_BYTES + json.len()))
+/// The length of the header's JSON, which is there.
+fn json_length(length: &[u8], file_length: usize) -> Result<usize, String> {
+    let bytes = length.try_into();
+    let bytes = bytes.map_err(|_| format!("it has {file_length} bytes, fewer than the shortest safetensors file"))?;
+    let (claimed, rest) = (u64::from_le_bytes(bytes), file_length - LENGTH_BYTES);
+    let fits = |length: &usize| *length <= MAX_HEADER && *length <= rest;
+    let length = usize::try_from(claimed).ok().filter(fits);
+    length.ok_or_else(|| format!("its header claims {claimed} bytes, but {rest} follow (limit {MAX_HEADER})"))
 }
 
 /// Checks sizes and offsets, and turns the offsets into places in the file.

@@ -5,13 +5,18 @@
 
 mod apply;
 mod classifier;
+mod convert;
 mod error;
+mod fill;
 mod header;
 mod index;
 mod key_map;
+mod map;
 mod pattern;
 mod pretrained;
 mod report;
+mod shard;
+mod stored;
 mod tensors;
 mod write;
 
@@ -23,6 +28,7 @@ pub use key_map::KeyMap;
 pub use pretrained::{Checkpoint, FromPretrained, Loaded, save_pretrained};
 pub use report::LoadReport;
 pub use safetensors::Dtype;
+pub use stored::TensorBytes;
 pub use tensors::Tensors;
 pub(crate) use write::save_tensors_hashed;
 pub use write::{save_tensors, write_file, write_folder};

@@ -5,32 +5,29 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use half::slice::HalfFloatSliceExt;
-use half::{bf16, f16};
 use safetensors::Dtype;
 
+use super::convert::{Coding, all_finite};
 use super::error::CheckpointError;
-use super::header::{self, Entry, Header};
+use super::header::Entry;
 use super::index;
+use super::shard::Shard;
+use super::stored::{Stored, TensorBytes};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
 
-/// The named tensors of one safetensors file, or of a folder of shards.
+/// The named tensors of one file, or of a folder of shards.
 ///
-/// Files are read whole into memory and checked in full on opening; a tensor is converted when it is asked for.
+/// Opening reads and checks what a file says of its tensors, not their values: those are mapped into memory when they are
+/// asked for, and only for as long. A file that is **written in place** meanwhile gives wrong values, or ends the process
+/// if it is cut; one that is replaced, as by this crate's own writers, does not.
 pub struct Tensors {
     path: PathBuf,
     shards: Vec<Shard>,
     places: BTreeMap<String, usize>,
     metadata: BTreeMap<String, String>,
-}
-
-struct Shard {
-    path: PathBuf,
-    bytes: Vec<u8>,
-    header: Header,
 }
 
 impl Tensors {
@@ -65,7 +62,7 @@ impl Tensors {
     /// `Io` when it cannot be read, `Damaged` when its bytes contradict the format, `DuplicateKey` when a key occurs twice in it.
     pub fn open_file(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
         let path = path.as_ref().to_path_buf();
-        let shard = Shard::read(path.clone())?;
+        let shard = Shard::open(path.clone())?;
         Self::gather(path, vec![shard])
     }
 
@@ -82,7 +79,7 @@ impl Tensors {
                     total: index.len(),
                 });
             }
-            shards.push(Shard::read(path)?);
+            shards.push(Shard::open(path)?);
         }
         let tensors = Self::gather(index_path, shards)?;
         for (shard, keys) in tensors.shards.iter().zip(index.values()) {
@@ -158,30 +155,42 @@ impl Tensors {
     /// A tensor's bytes as they are stored: little-endian, row-major.
     ///
     /// # Errors
-    /// `MissingKey`.
-    pub fn bytes(&self, key: &str) -> Result<&[u8], CheckpointError> {
-        let (shard, entry) = self.find(key)?;
-        Ok(&shard.bytes[entry.range.clone()])
+    /// `MissingKey`, `Io`.
+    pub fn bytes(&self, key: &str) -> Result<TensorBytes, CheckpointError> {
+        self.find(key)?.0.stored(key)?.1.whole()
     }
 
     /// A tensor's values in row-major order as float32, from F32, F16, BF16 (exactly) or F64 (rounded; infinite beyond float32's range).
     ///
     /// # Errors
-    /// `MissingKey`, and `UnsupportedDtype` for other number types.
+    /// `MissingKey`, `Io`, and `UnsupportedDtype` for other number types.
     pub fn f32(&self, key: &str) -> Result<Vec<f32>, CheckpointError> {
-        let bytes = self.bytes(key)?;
-        match self.dtype(key)? {
-            Dtype::F32 => Ok(decode(bytes, f32::from_le_bytes)),
-            Dtype::F64 => Ok(decode(bytes, |value| f64::from_le_bytes(value) as f32)),
-            Dtype::F16 => Ok(decode(bytes, f16::from_le_bytes).to_f32_vec()),
-            Dtype::BF16 => Ok(decode(bytes, bf16::from_le_bytes).to_f32_vec()),
-            dtype => Err(CheckpointError::UnsupportedDtype {
-                key: key.into(),
-                dtype,
-                wanted: "f32",
-                readable: &["F32", "F16", "BF16", "F64"],
-            }),
+        let (coding, stored) = self.floats(key)?;
+        stored.values(coding, self.shape(key)?.iter().product())
+    }
+
+    /// The values of a matrix `[rows, columns]` in the order of its transpose; each is finite.
+    pub(super) fn finite_transposed(&self, key: &str) -> Result<Vec<f32>, CheckpointError> {
+        let (coding, stored) = self.floats(key)?;
+        let &[rows, columns] = self.shape(key)? else { return self.finite_f32(key) };
+        let values = stored.transposed(coding, rows, columns)?;
+        match all_finite(&values) {
+            true => Ok(values),
+            // Read once more in the order of the file, for the error names the first bad place.
+            false => self.finite_f32(key),
         }
+    }
+
+    fn floats(&self, key: &str) -> Result<(Coding, Stored<'_>), CheckpointError> {
+        let (shard, entry) = self.find(key)?;
+        let (coding, stored) = shard.stored(key)?;
+        let coding = coding.ok_or_else(|| CheckpointError::UnsupportedDtype {
+            key: key.into(),
+            dtype: entry.dtype,
+            wanted: "f32",
+            readable: &["F32", "F16", "BF16", "F64"],
+        })?;
+        Ok((coding, stored))
     }
 
     /// As [`f32`](Self::f32), and each value is finite.
@@ -190,7 +199,8 @@ impl Tensors {
     /// Those of [`f32`](Self::f32), and `NotFinite`, which names the first bad place.
     pub fn finite_f32(&self, key: &str) -> Result<Vec<f32>, CheckpointError> {
         let values = self.f32(key)?;
-        match values.iter().position(|value| !value.is_finite()) {
+        let bad = if all_finite(&values) { None } else { values.iter().position(|value| !value.is_finite()) };
+        match bad {
             Some(index) => Err(CheckpointError::NotFinite { key: key.into(), index, value: values[index] }),
             None => Ok(values),
         }
@@ -202,7 +212,7 @@ impl Tensors {
     /// `MissingKey`, `UnsupportedDtype` for other number types, `Damaged` for a BOOL that is neither 0 nor 1.
     pub fn i64(&self, key: &str) -> Result<Vec<i64>, CheckpointError> {
         let (shard, entry) = self.find(key)?;
-        let bytes = &shard.bytes[entry.range.clone()];
+        let bytes = &*shard.stored(key)?.1.whole()?;
         match entry.dtype {
             Dtype::I64 => Ok(decode(bytes, i64::from_le_bytes)),
             Dtype::I32 => Ok(decode(bytes, |value| i32::from_le_bytes(value).into())),
@@ -242,30 +252,6 @@ impl Tensors {
 impl fmt::Debug for Tensors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tensors").field("path", &self.path).field("tensors", &self.len()).finish_non_exhaustive()
-    }
-}
-
-impl Shard {
-    fn read(path: PathBuf) -> Result<Self, CheckpointError> {
-        let bytes = fs::read(&path).map_err(CheckpointError::io("read", &path))?;
-        let header = header::parse(&path, &bytes)?;
-        Ok(Self { path, bytes, header })
-    }
-
-    /// Checks that the shard holds the keys that the index says, and no others.
-    fn agree(&self, keys: &[String]) -> Result<(), CheckpointError> {
-        let missing: Vec<_> = keys.iter().filter(|key| !self.header.tensors.contains_key(*key)).cloned().collect();
-        if !missing.is_empty() {
-            return Err(CheckpointError::MissingKey { keys: missing, path: self.path.clone() });
-        }
-        // The index lists keys in sorted order, as its reader makes it from a sorted map.
-        let extra: Vec<_> =
-            self.header.tensors.keys().filter(|key| keys.binary_search(key).is_err()).cloned().collect();
-        if !extra.is_empty() {
-            let mend = "the index and this shard are of different checkpoints: download both again".into();
-            return Err(CheckpointError::UnknownKey { keys: extra, path: self.path.clone(), mend });
-        }
-        Ok(())
     }
 }
 

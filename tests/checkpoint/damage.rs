@@ -32,7 +32,7 @@ fn opens(bytes: &[u8], path: &Path) -> bool {
     assert_eq!(reference.len(), tensors.len());
     for key in tensors.keys() {
         let view = reference.tensor(key).expect("the same keys");
-        assert_eq!(tensors.bytes(key).expect("there"), view.data());
+        assert_eq!(*tensors.bytes(key).expect("there"), *view.data());
         assert_eq!(tensors.shape(key).expect("there"), view.shape());
         assert_eq!(tensors.dtype(key).expect("there"), view.dtype());
         let count = view.shape().iter().product::<usize>();
