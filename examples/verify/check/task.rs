@@ -3,7 +3,6 @@
 use super::Result;
 use super::findings::Array;
 use super::inputs::Inputs;
-use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Device;
 use rekindle::Model;
 use rekindle::backbone::Pooling;
@@ -101,10 +100,7 @@ pub(crate) fn loss<B: Traced, H: Task<B>>(
     inputs: &Inputs,
     rows: &[usize],
     device: &Device,
-) -> Result<f64>
-where
-    H: Module + ModuleDisplay,
-{
+) -> Result<f64> {
     let features = model.features(B::input(inputs, rows, device)?);
     let loss = model.head.loss(features, H::targets(inputs, rows, device)?);
     Ok(f64::from(loss.sum.into_scalar::<f32>()) / loss.weight)
