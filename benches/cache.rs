@@ -35,6 +35,9 @@ struct Args {
     /// Uses so many training texts, and half as many others.
     #[arg(long, default_value_t = usize::MAX)]
     limit: usize,
+    /// cls, mean or pooler.
+    #[arg(long, default_value_t = Pooling::Mean)]
+    pooling: Pooling,
     /// Leaves out the run without a cache.
     #[arg(long)]
     only_cached: bool,
@@ -51,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let checkpoint = Checkpoint::open(&args.model)?;
     let device = rekindle::device("flex")?;
-    let body = checkpoint.backbone::<Bert>(Pooling::Mean, &device)?.module;
+    let body = checkpoint.backbone::<Bert>(args.pooling, &device)?.module;
     let hidden = checkpoint.config::<Bert>()?.hidden_size;
     let file = |name: &str| read_text(args.data.join(name), &Columns::default());
     let (train, validation) = (file("train.jsonl")?, file("validation.jsonl")?);
