@@ -8,7 +8,7 @@ use rekindle::checkpoint::{Tensors, save_tensors};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FOLDERS: [&str; 7] = [
+const FOLDERS: [&str; 12] = [
     "bert",
     "bert_mlm",
     "bert_pretraining",
@@ -16,6 +16,11 @@ const FOLDERS: [&str; 7] = [
     "bert_seqcls_train",
     "bert_seqcls_llrd",
     "bert_seqcls_recipe",
+    "bert_tokcls",
+    "bert_qa",
+    "roberta",
+    "roberta_mlm",
+    "xlm_roberta_seqcls",
 ];
 
 fn fixtures() -> PathBuf {

@@ -7,7 +7,7 @@ mod input;
 mod stages;
 mod text_state;
 
-pub use encoder::{Bert, BertConfig, bert_key_map};
+pub use encoder::{Bert, BertConfig, Roberta, RobertaConfig, bert_key_map, roberta_key_map};
 pub(crate) use features::first_token;
 pub use features::{Maps, Pooled, Pooling, TextFeatures, Tied, Tokens};
 pub use input::{InputError, TextInput};

@@ -65,11 +65,11 @@ pub fn save_classifier<B: FromPretrained>(
         freeze: format!("{freeze:?}"),
     };
     write_model_folder(folder.as_ref(), |folder| {
-        let mut extra = classifier_config(task.labels(), pooling);
+        let mut extra = classifier_config::<B>(config, task.labels(), pooling)?;
         extra.push(("classifier_dropout", json!(model.head.dropout())));
         write_model(folder, model, config, &extra)?;
         write_tokenizer(folder, task.tokenizer(), task.max_length(), B::INPUT_NAMES)?;
-        if pooling != Pooling::Pooler {
+        if pooling != B::classification_pooling(config) {
             let path = folder.join("modeling_rekindle.py");
             super::write_file(&path, |file| file.write_all(MODELLING.as_bytes()))?;
         }
@@ -80,7 +80,12 @@ pub fn save_classifier<B: FromPretrained>(
 /// The minor version that this crate is built on.
 const BURN: &str = "0.22";
 
-fn classifier_config(labels: &Labels, pooling: Pooling) -> Vec<(&'static str, Value)> {
+fn classifier_config<B: FromPretrained>(
+    config: &B::Config,
+    labels: &Labels,
+    pooling: Pooling,
+) -> Result<Vec<(&'static str, Value)>, CheckpointError> {
+    let (prefix, own) = (B::class_prefix(config), B::classification_pooling(config));
     let names = || labels.names().iter().enumerate();
     let id2label: serde_json::Map<_, _> = names().map(|(id, name)| (id.to_string(), json!(name))).collect();
     let label2id: serde_json::Map<_, _> = names().map(|(id, name)| (name.to_string(), json!(id))).collect();
@@ -92,8 +97,14 @@ fn classifier_config(labels: &Labels, pooling: Pooling) -> Vec<(&'static str, Va
         ("num_labels", Value::Null),
         ("_num_labels", Value::Null),
     ];
-    if pooling == Pooling::Pooler {
-        extra.push(("architectures", json!(["BertForSequenceClassification"])));
+    if pooling == own {
+        extra.push(("architectures", json!([format!("{prefix}ForSequenceClassification")])));
+    } else if prefix != "Bert" {
+        return Err(unsupported(
+            "pooling",
+            pooling,
+            &format!("{own}, with which Transformers loads a {prefix} classifier"),
+        ));
     } else {
         let class = "RekindleBertForSequenceClassification";
         extra.push(("architectures", json!([class])));
@@ -101,7 +112,7 @@ fn classifier_config(labels: &Labels, pooling: Pooling) -> Vec<(&'static str, Va
         extra.push(("auto_map", json!({ "AutoModelForSequenceClassification": auto })));
         extra.push(("rekindle_pooling", json!(pooling)));
     }
-    extra
+    Ok(extra)
 }
 
 /// A text classifier as it was saved.
@@ -124,7 +135,10 @@ pub fn load_classifier<B: FromPretrained>(folder: &Path, device: &Device) -> Res
     let config = checkpoint.config::<B>()?;
     check_task(&checkpoint)?;
     let card = folder.join(CARD).is_file().then(|| read_card(&folder.join(CARD))).transpose()?;
-    let pooling = card.as_ref().map_or_else(|| pooling_without_card(&checkpoint), |card| Ok(card.pooling))?;
+    let pooling = card.as_ref().map_or_else(
+        || pooling_without_card(&checkpoint, B::classification_pooling(&config)),
+        |card| Ok(card.pooling),
+    )?;
     let names = class_names(&checkpoint, &B::key_map(&config))?;
     let head = B::classifier(&config, names.len(), 0, device);
     let fresh = Model { backbone: B::build(&config, pooling, 0, device), head };
@@ -156,8 +170,8 @@ fn check_task(checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
 }
 
 /// Transformers keeps the configuration when it saves a folder of ours again, but not the card.
-fn pooling_without_card(checkpoint: &Checkpoint) -> Result<Pooling, CheckpointError> {
-    let Some(name) = checkpoint.field("rekindle_pooling") else { return Ok(Pooling::Pooler) };
+fn pooling_without_card(checkpoint: &Checkpoint, own: Pooling) -> Result<Pooling, CheckpointError> {
+    let Some(name) = checkpoint.field("rekindle_pooling") else { return Ok(own) };
     let known = name.as_str().and_then(|name| name.parse().ok());
     known.ok_or_else(|| unsupported("rekindle_pooling", name, "cls, mean or pooler"))
 }

@@ -48,6 +48,9 @@ pub trait FromPretrained: Backbone {
     /// How its features are pooled.
     fn pooling(&self) -> Pooling;
 
+    /// What the names of Transformers' classes start with, such as `Bert` of `BertForSequenceClassification`.
+    fn class_prefix(config: &Self::Config) -> &'static str;
+
     /// How Transformers pools for this architecture's sequence classification.
     fn classification_pooling(_config: &Self::Config) -> Pooling {
         Pooling::Pooler

@@ -32,6 +32,7 @@ mod probe;
 mod rates;
 mod regularisers;
 mod resume;
+mod roberta;
 mod run;
 mod run_faults;
 mod run_files;

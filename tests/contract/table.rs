@@ -3,7 +3,7 @@
 use super::device;
 use burn::tensor::{Tensor, TensorData};
 use rekindle::Model;
-use rekindle::backbone::{Bert, Pooling, TextInput};
+use rekindle::backbone::{Bert, Pooling, Roberta, TextInput};
 use rekindle::checkpoint::FromPretrained;
 use rekindle::head::{Classifier, TaskHead};
 use rekindle::params::check_stages;
@@ -23,6 +23,8 @@ macro_rules! backbones {
 backbones! {
     bert: Bert, text(), [Cls, Mean, Pooler], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
         "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9, "pad_token_id": 0};
+    roberta: Roberta, text(), [Cls, Mean, Pooler], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9, "type_vocab_size": 1};
 }
 
 fn keeps_the_contract<B: FromPretrained>(pooling: Pooling, input: B::Input, config: serde_json::Value)

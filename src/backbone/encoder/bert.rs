@@ -25,10 +25,9 @@ impl Bert {
     pub fn new(config: &BertConfig, pooling: Pooling, seed: u64, device: &Device) -> Self {
         let mut init = Init::new(seed, config.initializer_range, device);
         Self {
-            embeddings: Embeddings::new(config, &mut init),
-            encoder: Encoder { layer: (0..config.num_hidden_layers).map(|_| Layer::new(config, &mut init)).collect() },
-            pooler: (pooling == Pooling::Pooler)
-                .then(|| Pooler { dense: init.linear(config.hidden_size, config.hidden_size) }),
+            embeddings: Embeddings::new(config, None, &mut init),
+            encoder: Encoder::new(config, &mut init),
+            pooler: (pooling == Pooling::Pooler).then(|| Pooler::new(config.hidden_size, &mut init)),
             pooling,
             max_length: config.max_position_embeddings,
         }
@@ -43,11 +42,6 @@ impl Bert {
     pub fn max_length(&self) -> usize {
         self.max_length
     }
-
-    /// Whether the stage is the last layer and the pooling reads its first token alone.
-    fn ends_at_first_token(&self, stage: usize) -> bool {
-        stage == self.encoder.layer.len() && self.pooling != Pooling::Mean
-    }
 }
 
 impl Backbone for Bert {
@@ -56,11 +50,7 @@ impl Backbone for Bert {
     type Features = TextFeatures;
 
     fn stages(&self) -> Stages {
-        let stages = Stages::new().stage("embeddings").stages("encoder.layer", self.encoder.layer.len());
-        match self.pooler {
-            Some(_) => stages.stage("pooler").counted_with_head(),
-            None => stages,
-        }
+        self.encoder.stages(self.pooler.as_ref())
     }
 
     fn check(&self, input: &TextInput) -> Result<(), InputError> {
@@ -77,42 +67,25 @@ impl Backbone for Bert {
     }
 
     fn mixing_operations(&self, stage: usize, seq: usize) -> f64 {
-        let layer = stage.checked_sub(1).and_then(|index| self.encoder.layer.get(index));
-        // Queries with keys, probabilities with values: two operations for each pair of positions and each feature.
-        layer.map_or(0.0, |layer| 4.0 * (seq * seq * layer.attention.query.weight.dims()[0]) as f64)
+        self.encoder.mixing_operations(stage, seq)
     }
 
     fn operations_spared(&self, stage: usize, seq: usize) -> f64 {
-        let layer = stage.checked_sub(1).and_then(|index| self.encoder.layer.get(index));
-        let Some(layer) = layer.filter(|_| self.ends_at_first_token(stage)) else { return 0.0 };
-        let Layer { attention, intermediate, output, .. } = layer;
-        let products = [&attention.query, &attention.output, intermediate, output];
-        let values: usize = products.iter().map(|linear| linear.weight.shape().num_elements()).sum();
-        let mixed = seq * attention.query.weight.dims()[0];
-        (seq.saturating_sub(1) * (2 * values + 4 * mixed)) as f64
+        self.encoder.operations_spared(stage, seq, self.pooling)
     }
 
     fn embed(&self, input: TextInput) -> TextState {
-        TextState::new(self.embeddings.forward(input.ids, input.type_ids), input.mask)
+        let [_, seq] = input.ids.dims();
+        let positions = Tensor::<1, Int>::arange(0..seq as i64, &input.ids.device()).unsqueeze();
+        TextState::new(self.embeddings.forward(input.ids, input.type_ids, positions), input.mask)
     }
 
-    fn stage(&self, index: usize, mut state: TextState) -> TextState {
-        match (self.encoder.layer.get(index - 1), &self.pooler) {
-            (Some(layer), _) => state.hidden = layer.forward(state.hidden.clone(), state.hidden, &state.mask),
-            (None, Some(pooler)) => state.pooler_output = Some(pooler.forward(state.hidden.clone())),
-            (None, None) => {}
-        }
-        state
+    fn stage(&self, index: usize, state: TextState) -> TextState {
+        self.encoder.stage(self.pooler.as_ref(), index, state)
     }
 
-    fn stage_pooled(&self, index: usize, mut state: TextState) -> TextState {
-        let Some(layer) = self.encoder.layer.get(index - 1).filter(|_| self.ends_at_first_token(index)) else {
-            return self.stage(index, state);
-        };
-        let first = state.hidden.clone().narrow(1, 0, 1);
-        state.hidden = layer.forward(first, state.hidden, &state.mask);
-        state.mask = state.mask.narrow(1, 0, 1);
-        state
+    fn stage_pooled(&self, index: usize, state: TextState) -> TextState {
+        self.encoder.stage_pooled(self.pooler.as_ref(), self.pooling, index, state)
     }
 
     fn finish(&self, state: TextState) -> TextFeatures {
@@ -151,32 +124,41 @@ impl FromPretrained for Bert {
     fn pooling(&self) -> Pooling {
         self.pooling
     }
+    fn class_prefix(_: &BertConfig) -> &'static str {
+        "Bert"
+    }
 }
 
+/// The sum of three tables, normalised.
 #[derive(Module, Debug)]
-struct Embeddings {
-    word_embeddings: Embedding,
-    position_embeddings: Embedding,
-    token_type_embeddings: Embedding,
+pub(super) struct Embeddings {
+    pub(super) word_embeddings: Embedding,
+    pub(super) position_embeddings: Embedding,
+    pub(super) token_type_embeddings: Embedding,
     norm: LayerNorm,
     dropout: Dropout,
 }
 
 impl Embeddings {
-    fn new(config: &BertConfig, init: &mut Init) -> Self {
+    /// A look-up of position `padding_position` adds nothing to the gradient.
+    pub(super) fn new(config: &BertConfig, padding_position: Option<usize>, init: &mut Init) -> Self {
         let hidden = config.hidden_size;
         Self {
             word_embeddings: init.embedding(config.vocab_size, hidden, config.pad_token_id),
-            position_embeddings: init.embedding(config.max_position_embeddings, hidden, None),
+            position_embeddings: init.embedding(config.max_position_embeddings, hidden, padding_position),
             token_type_embeddings: init.embedding(config.type_vocab_size, hidden, None),
             norm: LayerNorm::new(hidden, config.layer_norm_eps, init.device()),
             dropout: Dropout::new(config.hidden_dropout_prob),
         }
     }
 
-    fn forward(&self, ids: Tensor<2, Int>, type_ids: Tensor<2, Int>) -> Tensor<3> {
-        let [_, seq] = ids.dims();
-        let positions = Tensor::<1, Int>::arange(0..seq as i64, &ids.device()).unsqueeze();
+    /// `positions` is `[batch, seq]`, or `[1, seq]` where they are those of every row.
+    pub(super) fn forward(
+        &self,
+        ids: Tensor<2, Int>,
+        type_ids: Tensor<2, Int>,
+        positions: Tensor<2, Int>,
+    ) -> Tensor<3> {
         let sum = self.word_embeddings.forward(ids)
             + self.token_type_embeddings.forward(type_ids)
             + self.position_embeddings.forward(positions);
@@ -184,13 +166,77 @@ impl Embeddings {
     }
 }
 
+/// The layers, with which a pooler may follow.
 #[derive(Module, Debug)]
-struct Encoder {
-    layer: Vec<Layer>,
+pub(super) struct Encoder {
+    pub(super) layer: Vec<Layer>,
+}
+
+impl Encoder {
+    pub(super) fn new(config: &BertConfig, init: &mut Init) -> Self {
+        Self { layer: (0..config.num_hidden_layers).map(|_| Layer::new(config, init)).collect() }
+    }
+
+    /// The stages of embeddings, layers and pooler.
+    pub(super) fn stages(&self, pooler: Option<&Pooler>) -> Stages {
+        let stages = Stages::new().stage("embeddings").stages("encoder.layer", self.layer.len());
+        match pooler {
+            Some(_) => stages.stage("pooler").counted_with_head(),
+            None => stages,
+        }
+    }
+
+    /// Layer `index - 1`, or the pooler.
+    pub(super) fn stage(&self, pooler: Option<&Pooler>, index: usize, mut state: TextState) -> TextState {
+        match (self.layer.get(index - 1), pooler) {
+            (Some(layer), _) => state.hidden = layer.forward(state.hidden.clone(), state.hidden, &state.mask),
+            (None, Some(pooler)) => state.pooler_output = Some(pooler.forward(state.hidden.clone())),
+            (None, None) => {}
+        }
+        state
+    }
+
+    /// As [`stage`](Self::stage), but the last layer makes what the pooling reads alone.
+    pub(super) fn stage_pooled(
+        &self,
+        pooler: Option<&Pooler>,
+        pooling: Pooling,
+        index: usize,
+        mut state: TextState,
+    ) -> TextState {
+        let Some(layer) = self.layer_of_first_token(index, pooling) else { return self.stage(pooler, index, state) };
+        let first = state.hidden.clone().narrow(1, 0, 1);
+        state.hidden = layer.forward(first, state.hidden, &state.mask);
+        state.mask = state.mask.narrow(1, 0, 1);
+        state
+    }
+
+    /// See [`Backbone::mixing_operations`].
+    pub(super) fn mixing_operations(&self, stage: usize, seq: usize) -> f64 {
+        let layer = stage.checked_sub(1).and_then(|index| self.layer.get(index));
+        // Queries with keys, probabilities with values: two operations for each pair of positions and each feature.
+        layer.map_or(0.0, |layer| 4.0 * (seq * seq * layer.attention.query.weight.dims()[0]) as f64)
+    }
+
+    /// See [`Backbone::operations_spared`].
+    pub(super) fn operations_spared(&self, stage: usize, seq: usize, pooling: Pooling) -> f64 {
+        let Some(layer) = self.layer_of_first_token(stage, pooling) else { return 0.0 };
+        let Layer { attention, intermediate, output, .. } = layer;
+        let products = [&attention.query, &attention.output, intermediate, output];
+        let values: usize = products.iter().map(|linear| linear.weight.shape().num_elements()).sum();
+        let mixed = seq * attention.query.weight.dims()[0];
+        (seq.saturating_sub(1) * (2 * values + 4 * mixed)) as f64
+    }
+
+    /// The layer of this stage, if it is the last one and the pooling reads its first token alone.
+    fn layer_of_first_token(&self, stage: usize, pooling: Pooling) -> Option<&Layer> {
+        let is_last = stage == self.layer.len() && pooling != Pooling::Mean;
+        self.layer.last().filter(|_| is_last)
+    }
 }
 
 #[derive(Module, Debug)]
-struct Layer {
+pub(super) struct Layer {
     attention: SelfAttention,
     intermediate: Linear,
     output: Linear,
@@ -257,11 +303,15 @@ impl SelfAttention {
 }
 
 #[derive(Module, Debug)]
-struct Pooler {
+pub(super) struct Pooler {
     dense: Linear,
 }
 
 impl Pooler {
+    pub(super) fn new(hidden_size: usize, init: &mut Init) -> Self {
+        Self { dense: init.linear(hidden_size, hidden_size) }
+    }
+
     fn forward(&self, hidden: Tensor<3>) -> Tensor<2> {
         linear(&self.dense, first_token(hidden)).tanh()
     }

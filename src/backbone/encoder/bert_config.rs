@@ -115,6 +115,11 @@ impl BertConfig {
     /// [`CheckpointError::UnsupportedConfig`] names the field.
     pub fn check(&self) -> Result<(), CheckpointError> {
         ensure(self.model_type == bert(), "model_type", &self.model_type, "bert")?;
+        self.check_fields()
+    }
+
+    /// All but the kind of model.
+    pub(super) fn check_fields(&self) -> Result<(), CheckpointError> {
         check_sizes(&[
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),

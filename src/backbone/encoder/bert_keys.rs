@@ -6,30 +6,39 @@ use crate::checkpoint::KeyMap;
 ///
 /// The masked-LM head stands at `head.*` in a masked-LM model and at `head.masked_lm.*` in a pretraining model, under the same keys.
 pub fn bert_key_map() -> KeyMap {
-    let map = KeyMap::new("bert")
-        .rule("backbone.embeddings.word_embeddings", "bert.embeddings.word_embeddings")
-        .rule("backbone.embeddings.position_embeddings", "bert.embeddings.position_embeddings")
-        .rule("backbone.embeddings.token_type_embeddings", "bert.embeddings.token_type_embeddings")
-        .rule("backbone.embeddings.norm", "bert.embeddings.LayerNorm")
-        .rule("backbone.encoder.layer.*.attention.query", "bert.encoder.layer.*.attention.self.query")
-        .rule("backbone.encoder.layer.*.attention.key", "bert.encoder.layer.*.attention.self.key")
-        .rule("backbone.encoder.layer.*.attention.value", "bert.encoder.layer.*.attention.self.value")
-        .rule("backbone.encoder.layer.*.attention.output", "bert.encoder.layer.*.attention.output.dense")
-        .rule("backbone.encoder.layer.*.attention.norm", "bert.encoder.layer.*.attention.output.LayerNorm")
-        .rule("backbone.encoder.layer.*.intermediate", "bert.encoder.layer.*.intermediate.dense")
-        .rule("backbone.encoder.layer.*.output", "bert.encoder.layer.*.output.dense")
-        .rule("backbone.encoder.layer.*.norm", "bert.encoder.layer.*.output.LayerNorm")
-        .rule("backbone.pooler.dense", "bert.pooler.dense")
-        .optional("backbone.pooler")
+    let map = encoder_key_map("bert")
         .rule("head.linear", "classifier")
         .rule("head.outputs", "qa_outputs")
-        .rule("head.next_sentence", "cls.seq_relationship")
-        .ignore("**.position_ids", "a constant that counts the positions");
+        .rule("head.next_sentence", "cls.seq_relationship");
     ["head", "head.masked_lm"]
         .into_iter()
         .fold(map, masked_lm_head)
         .tied("cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight")
         .tied("cls.predictions.decoder.bias", "cls.predictions.bias")
+}
+
+/// Embeddings, layers and pooler, whose keys start with `prefix`.
+pub(super) fn encoder_key_map(prefix: &str) -> KeyMap {
+    let rules = [
+        ("embeddings.word_embeddings", "embeddings.word_embeddings"),
+        ("embeddings.position_embeddings", "embeddings.position_embeddings"),
+        ("embeddings.token_type_embeddings", "embeddings.token_type_embeddings"),
+        ("embeddings.norm", "embeddings.LayerNorm"),
+        ("encoder.layer.*.attention.query", "encoder.layer.*.attention.self.query"),
+        ("encoder.layer.*.attention.key", "encoder.layer.*.attention.self.key"),
+        ("encoder.layer.*.attention.value", "encoder.layer.*.attention.self.value"),
+        ("encoder.layer.*.attention.output", "encoder.layer.*.attention.output.dense"),
+        ("encoder.layer.*.attention.norm", "encoder.layer.*.attention.output.LayerNorm"),
+        ("encoder.layer.*.intermediate", "encoder.layer.*.intermediate.dense"),
+        ("encoder.layer.*.output", "encoder.layer.*.output.dense"),
+        ("encoder.layer.*.norm", "encoder.layer.*.output.LayerNorm"),
+        ("pooler.dense", "pooler.dense"),
+    ];
+    rules
+        .iter()
+        .fold(KeyMap::new(prefix), |map, (path, key)| map.rule(&format!("backbone.{path}"), &format!("{prefix}.{key}")))
+        .optional("backbone.pooler")
+        .ignore("**.position_ids", "a constant that counts the positions")
 }
 
 fn masked_lm_head(map: KeyMap, at: &str) -> KeyMap {

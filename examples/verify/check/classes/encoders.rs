@@ -1,12 +1,22 @@
 //! Encoders.
 
 use crate::check::case::classes;
-use rekindle::backbone::Bert;
-use rekindle::head::{Classifier, MaskedLm, Pretraining};
+use rekindle::backbone::{Bert, Roberta};
+use rekindle::head::{Classifier, MaskedLm, Pretraining, SpanHead, TokenClassifier};
 
 classes! {
     "BertModel" => Body<Bert>,
     "BertForMaskedLM" => With<Bert, MaskedLm>,
     "BertForSequenceClassification" => With<Bert, Classifier>,
     "BertForPreTraining" => With<Bert, Pretraining>,
+    "BertForTokenClassification" => With<Bert, TokenClassifier>,
+    "BertForQuestionAnswering" => With<Bert, SpanHead>,
+    "RobertaModel" => Body<Roberta>,
+    "RobertaForMaskedLM" => With<Roberta, MaskedLm>,
+    "RobertaForSequenceClassification" => With<Roberta, Classifier>,
+    "RobertaForQuestionAnswering" => With<Roberta, SpanHead>,
+    "XLMRobertaModel" => Body<Roberta>,
+    "XLMRobertaForMaskedLM" => With<Roberta, MaskedLm>,
+    "XLMRobertaForSequenceClassification" => With<Roberta, Classifier>,
+    "XLMRobertaForQuestionAnswering" => With<Roberta, SpanHead>,
 }

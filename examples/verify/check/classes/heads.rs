@@ -5,9 +5,12 @@ use crate::check::findings::Array;
 use crate::check::inputs::Inputs;
 use crate::check::task::{Task, Traced};
 use burn::tensor::{Device, Tensor};
-use rekindle::backbone::{Bert, BertConfig, Pooling};
+use rekindle::backbone::{Bert, BertConfig, Pooling, Roberta, RobertaConfig, TextFeatures};
 use rekindle::checkpoint::{Checkpoint, CheckpointError};
-use rekindle::head::{Classifier, MaskedLm, MaskedTargets, Pretraining, PretrainingTargets, TaskHead};
+use rekindle::head::{
+    Classifier, MaskedLm, MaskedTargets, Pretraining, PretrainingTargets, SpanHead, SpanTargets, TaskHead,
+    TokenClassifier,
+};
 
 impl<B: Traced> Task<B> for Classifier
 where
@@ -54,6 +57,45 @@ impl Task<Bert> for MaskedLm {
     }
     fn outputs(output: Self::Output) -> Vec<(&'static str, Array)> {
         vec![("logits", Array::of(output))]
+    }
+}
+
+impl Task<Roberta> for MaskedLm {
+    fn fresh(_: &Checkpoint, config: &RobertaConfig, device: &Device) -> Result<Self> {
+        Ok(Roberta::masked_lm(config, 0, device))
+    }
+    fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
+        <Self as Task<Bert>>::targets(inputs, rows, device)
+    }
+    fn outputs(output: Self::Output) -> Vec<(&'static str, Array)> {
+        <Self as Task<Bert>>::outputs(output)
+    }
+}
+
+impl<B: Traced<Features = TextFeatures>> Task<B> for TokenClassifier {
+    fn fresh(checkpoint: &Checkpoint, config: &B::Config, device: &Device) -> Result<Self> {
+        let num_labels = rows_of(checkpoint, &B::key_map(config), "head.linear.weight")?;
+        let head = TokenClassifier::new(B::hidden_size(config), num_labels, 0, device);
+        Ok(head.with_dropout(B::head_dropout(config)))
+    }
+    fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
+        inputs.int("labels", rows, device)
+    }
+    fn outputs(output: Self::Output) -> Vec<(&'static str, Array)> {
+        vec![("logits", Array::of(output))]
+    }
+}
+
+impl<B: Traced<Features = TextFeatures>> Task<B> for SpanHead {
+    fn fresh(_: &Checkpoint, config: &B::Config, device: &Device) -> Result<Self> {
+        Ok(SpanHead::new(B::hidden_size(config), 0, device))
+    }
+    fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
+        let places = |name: &str| inputs.int(name, rows, device);
+        Ok(SpanTargets { start: places("start_positions")?, end: places("end_positions")? })
+    }
+    fn outputs(output: Self::Output) -> Vec<(&'static str, Array)> {
+        vec![("start_logits", Array::of(output.start)), ("end_logits", Array::of(output.end))]
     }
 }
 
