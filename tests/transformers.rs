@@ -5,8 +5,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-use rekindle::backbone::{Bert, BertConfig, Pooling};
-use rekindle::checkpoint::save_classifier;
+use rekindle::backbone::{Backbone, Bert, Pooling, Roberta, TextFeatures, TextInput};
+use rekindle::checkpoint::{FromPretrained, save_classifier};
 use rekindle::data::{Labels, TextExample, TextTokenizer};
 use rekindle::head::Classifier;
 use rekindle::model::Model;
@@ -39,9 +39,9 @@ static PYTHON: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
     imports.is_ok_and(|output| output.status.success()).then_some(python)
 });
 
-fn config(vocab_size: usize) -> BertConfig {
+fn config<B: FromPretrained>(vocab_size: usize) -> B::Config {
     serde_json::from_value(serde_json::json!({
-        "model_type": "bert", "vocab_size": vocab_size, "hidden_size": 32, "num_hidden_layers": 2,
+        "model_type": B::MODEL_TYPES[0], "vocab_size": vocab_size, "hidden_size": 32, "num_hidden_layers": 2,
         "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 48, "pad_token_id": 0,
         "initializer_range": 0.2,
     }))
@@ -58,9 +58,12 @@ fn task() -> TextClassification {
 }
 
 /// A few large steps, so that no bias is 0 and no norm weight 1.
-fn trained(config: &BertConfig, pooling: Pooling, task: &TextClassification) -> Model<Bert, Classifier> {
+fn trained<B>(config: &B::Config, pooling: Pooling, task: &TextClassification) -> Model<B, Classifier>
+where
+    B: FromPretrained + Backbone<Input = TextInput, Features = TextFeatures>,
+{
     let device = rekindle::device("flex").unwrap();
-    let mut model = Model::new(Bert::new(config, pooling, 5, &device), Classifier::new(32, 3, 5, &device));
+    let mut model = Model::new(B::build(config, pooling, 5, &device), B::classifier(config, 3, 5, &device));
     let example = |(index, text): (usize, &&str)| TextExample {
         text: text.to_string(),
         label: Some(["yes", "no", "perhaps"][index % 3].into()),
@@ -72,18 +75,21 @@ fn trained(config: &BertConfig, pooling: Pooling, task: &TextClassification) -> 
     model
 }
 
-fn check(pooling: Pooling, arguments: &[&str]) {
+fn check<B>(pooling: Pooling, arguments: &[&str])
+where
+    B: FromPretrained + Backbone<Input = TextInput, Features = TextFeatures>,
+{
     let Some(python) = PYTHON.as_ref() else {
         eprintln!("skipped: no Python with torch and transformers; run benches/compare/setup or set REKINDLE_PYTHON");
         return;
     };
     let task = task();
-    let config = config(task.tokenizer().vocab_size());
-    let model = trained(&config, pooling, &task);
+    let config = config::<B>(task.tokenizer().vocab_size());
+    let model = trained::<B>(&config, pooling, &task);
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     save_classifier(path("saved"), &model, &config, &task, &Freeze::Nothing).unwrap();
-    let predictor: Predictor = Predictor::load(path("saved"), &rekindle::device("flex").unwrap()).unwrap();
+    let predictor: Predictor<B> = Predictor::load(path("saved"), &rekindle::device("flex").unwrap()).unwrap();
     let logits = predictor.logits(&TEXTS).unwrap();
     assert!(logits.iter().flatten().any(|logit| logit.abs() > 0.1), "logits near 0 would agree whatever was loaded");
     fs::write(path("texts.json"), serde_json::to_vec(&TEXTS).unwrap()).unwrap();
@@ -103,15 +109,20 @@ fn check(pooling: Pooling, arguments: &[&str]) {
 
 #[test]
 fn a_pooler_pooled_classifier_loads_unchanged() {
-    check(Pooling::Pooler, &[]);
+    check::<Bert>(Pooling::Pooler, &[]);
 }
 
 #[test]
 fn a_mean_pooled_classifier_loads_with_its_own_code() {
-    check(Pooling::Mean, &["--remote-code"]);
+    check::<Bert>(Pooling::Mean, &["--remote-code"]);
 }
 
 #[test]
 fn a_cls_pooled_classifier_loads_with_its_own_code() {
-    check(Pooling::Cls, &["--remote-code"]);
+    check::<Bert>(Pooling::Cls, &["--remote-code"]);
+}
+
+#[test]
+fn a_roberta_classifier_loads_unchanged() {
+    check::<Roberta>(Pooling::Cls, &[]);
 }
