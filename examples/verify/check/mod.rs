@@ -67,6 +67,9 @@ pub(crate) fn check_folder(folder: &Path, options: &Options) -> Result<Findings>
     if folder.join("sentences.json").is_file() {
         return sentences::check(folder, options);
     }
+    if folder.join("adapter_config.json").is_file() {
+        return Err(Unsupported("an adapter of PEFT; adapters are not read".into()).into());
+    }
     if folder.join("config.json").is_file() {
         return check_model(folder, options);
     }
