@@ -67,7 +67,9 @@ pub(crate) fn check_folder(folder: &Path, options: &Options) -> Result<Findings>
     if folder.join("sentences.json").is_file() {
         return sentences::check(folder, options);
     }
-    if folder.join("adapter_config.json").is_file() {
+    let is_adapter = |folder: &Path| folder.join("adapter_config.json").is_file();
+    let inside = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    if is_adapter(folder) || inside.into_iter().any(|entry| is_adapter(&entry.path())) {
         return Err(Unsupported("an adapter of PEFT; adapters are not read".into()).into());
     }
     if folder.join("config.json").is_file() {
