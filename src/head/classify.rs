@@ -114,7 +114,13 @@ impl<F: Pooled> TaskHead<F> for Classifier {
     }
 
     fn settings(&self) -> String {
-        format!("{:?}, dropout {}", self.loss, self.dropout())
+        let settings = format!("{:?}, dropout {}", self.loss, self.dropout());
+        match self.dense {
+            Some(_) => {
+                format!("{settings}, {:?} of a dense layer, dropout before it {}", self.activation, self.drops_first)
+            }
+            None => settings,
+        }
     }
 
     fn score(&self, features: F, targets: Tensor<1, Int>, scores: &mut Scores) {

@@ -3,9 +3,8 @@
 use super::device;
 use burn::tensor::{Tensor, TensorData};
 use rekindle::Model;
-use rekindle::backbone::{Bert, Pooling, Roberta, TextInput};
+use rekindle::backbone::{Bert, Pooled, Pooling, Roberta, TextInput};
 use rekindle::checkpoint::FromPretrained;
-use rekindle::head::{Classifier, TaskHead};
 use rekindle::params::check_stages;
 
 /// One test a backbone: its type, an input, the poolings it has, and a small configuration.
@@ -29,7 +28,7 @@ backbones! {
 
 fn keeps_the_contract<B: FromPretrained>(pooling: Pooling, input: B::Input, config: serde_json::Value)
 where
-    Classifier: TaskHead<B::Features>,
+    B::Features: Pooled,
 {
     let config: B::Config = serde_json::from_value(config).expect("a configuration");
     B::check_config(&config).expect("supported");
@@ -38,7 +37,10 @@ where
     assert_eq!(backbone.pooling(), pooling);
     backbone.check(&input).expect("an input of its kind");
     let head = B::classifier(&config, 3, 1, &device());
-    check_stages(&Model::new(backbone, head), input).unwrap_or_else(|error| panic!("{pooling}: {error}"));
+    let model = Model::new(backbone, head);
+    let (whole, as_read) = (model.backbone.forward(input.clone()), model.features(input.clone()));
+    assert_eq!(whole.pooled().into_data(), as_read.pooled().into_data(), "{pooling}: what a pooled head sees");
+    check_stages(&model, input).unwrap_or_else(|error| panic!("{pooling}: {error}"));
 }
 
 /// Two rows, the second one padded.

@@ -3,41 +3,32 @@
 use super::Result;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rekindle::backbone::TextInput;
-use rekindle::checkpoint::{Dtype, Tensors};
+use rekindle::checkpoint::Tensors;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 7] = [
     "input_ids",
     "attention_mask",
     "token_type_ids",
-    "decoder_input_ids",
-    "decoder_attention_mask",
-    "pixel_values",
-    "input_features",
     "labels",
     "next_sentence_label",
     "start_positions",
     "end_positions",
-    "position_ids",
-    "bbox",
 ];
-/// What a batch is counted by, the first that is there.
-const MAIN: [&str; 3] = ["input_ids", "pixel_values", "input_features"];
 
-/// A named tensor on the host, its first axis the row.
+/// Whole numbers on the host, their first axis the row.
 #[derive(Debug)]
-struct Values<T> {
+struct Values {
     shape: Vec<usize>,
-    values: Vec<T>,
+    values: Vec<i64>,
 }
 
 /// A batch on the host.
 #[derive(Debug)]
 pub(crate) struct Inputs {
     pub(crate) rows: usize,
-    ints: BTreeMap<String, Values<i64>>,
-    floats: BTreeMap<String, Values<f32>>,
+    named: BTreeMap<String, Values>,
 }
 
 impl Inputs {
@@ -46,25 +37,20 @@ impl Inputs {
         if let Some(other) = tensors.keys().find(|key| !KNOWN.contains(key)) {
             return Err(format!("`{}` holds `{other}`; read are {}", path.display(), KNOWN.join(", ")).into());
         }
-        let main = MAIN.into_iter().find(|key| tensors.contains(key));
-        let main = main.ok_or_else(|| format!("`{}` has none of {}", path.display(), MAIN.join(", ")))?;
-        let rows = tensors.shape(main)?.first().copied().unwrap_or(0);
-        let (mut ints, mut floats) = (BTreeMap::new(), BTreeMap::new());
+        let rows = tensors.shape("input_ids")?.first().copied().unwrap_or(0);
+        let mut named = BTreeMap::new();
         for key in tensors.keys() {
-            let shape = tensors.shape(key)?.to_vec();
+            let (shape, values) = (tensors.shape(key)?.to_vec(), tensors.i64(key)?);
             if shape.first() != Some(&rows) {
                 return Err(format!("`{key}` of `{}` has the shape {shape:?}, not {rows} rows", path.display()).into());
             }
-            match tensors.dtype(key)? {
-                Dtype::I64 | Dtype::I32 | Dtype::U8 | Dtype::BOOL => {
-                    ints.insert(key.to_string(), Values { shape, values: tensors.i64(key)? });
-                }
-                _ => {
-                    floats.insert(key.to_string(), Values { shape, values: tensors.f32(key)? });
-                }
-            }
+            named.insert(key.to_string(), Values { shape, values });
         }
-        Ok(Self { rows, ints, floats })
+        let mask = named.get("attention_mask").map_or(&[][..], |mask| &mask.values);
+        if let Some(value) = mask.iter().find(|value| !(0..=1).contains(*value)) {
+            return Err(format!("`attention_mask` holds {value}; it may hold 0 and 1").into());
+        }
+        Ok(Self { rows, named })
     }
 
     /// The indices of all rows.
@@ -74,7 +60,7 @@ impl Inputs {
 
     /// Whether there is a tensor of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.ints.contains_key(name) || self.floats.contains_key(name)
+        self.named.contains_key(name)
     }
 
     /// Whether a loss can be computed.
@@ -84,13 +70,13 @@ impl Inputs {
 
     /// Whole numbers of some rows.
     pub(crate) fn int<const D: usize>(&self, name: &str, rows: &[usize], device: &Device) -> Result<Tensor<D, Int>> {
-        Ok(Tensor::from_data(data::<_, D>(self.ints.get(name), name, rows)?, device))
+        Ok(Tensor::from_data(data::<D>(self.named.get(name), name, rows)?, device))
     }
 
     /// What a text backbone reads of some rows; of `[batch, choices, seq]`, each choice is a row.
     pub(crate) fn text(&self, rows: &[usize], device: &Device) -> Result<TextInput> {
         let flat = |name: &str| -> Result<Tensor<2, Int>> {
-            match self.ints.get(name).map(|values| values.shape.len()) {
+            match self.named.get(name).map(|values| values.shape.len()) {
                 Some(3) => Ok(self.int::<3>(name, rows, device)?.flatten(0, 1)),
                 _ => self.int(name, rows, device),
             }
@@ -126,19 +112,14 @@ impl Inputs {
 }
 
 /// Some rows of a tensor of rank `D`.
-fn data<T: Copy + burn::tensor::Element, const D: usize>(
-    values: Option<&Values<T>>,
-    name: &str,
-    rows: &[usize],
-) -> Result<TensorData> {
+fn data<const D: usize>(values: Option<&Values>, name: &str, rows: &[usize]) -> Result<TensorData> {
     let Some(Values { shape, values }) = values else {
-        return Err(format!("inputs.safetensors has no `{name}` of the needed kind").into());
+        return Err(format!("inputs.safetensors has no `{name}`").into());
     };
     if shape.len() != D {
         return Err(format!("`{name}` has the shape {shape:?} where this model reads {D} axes").into());
     }
     let width: usize = shape[1..].iter().product();
-    let picked = rows.iter().flat_map(|row| values[row * width..(row + 1) * width].iter().copied()).collect();
-    let shape = [&[rows.len()], &shape[1..]].concat();
-    Ok(TensorData::new::<T, _>(picked, shape))
+    let picked: Vec<i64> = rows.iter().flat_map(|row| values[row * width..(row + 1) * width].iter().copied()).collect();
+    Ok(TensorData::new(picked, [&[rows.len()], &shape[1..]].concat()))
 }

@@ -89,13 +89,7 @@ impl Backbone for Bert {
     }
 
     fn finish(&self, state: TextState) -> TextFeatures {
-        TextFeatures {
-            hidden: state.hidden,
-            mask: state.mask,
-            pooler_output: state.pooler_output,
-            pooling: self.pooling,
-            token_embedding: self.embeddings.word_embeddings.weight.val(),
-        }
+        state.into_features(self.pooling, self.embeddings.word_embeddings.weight.val())
     }
 }
 

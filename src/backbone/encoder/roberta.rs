@@ -29,7 +29,7 @@ impl Roberta {
     /// The configuration is taken as valid; [`RobertaConfig::check`] says whether it is.
     pub fn new(config: &RobertaConfig, pooling: Pooling, seed: u64, device: &Device) -> Self {
         let (padding, max_length) = (config.padding(), config.max_length());
-        let config = config.sizes();
+        let config = config.fields();
         let mut init = Init::new(seed, config.initializer_range, device);
         Self {
             embeddings: Embeddings::new(config, Some(padding), &mut init),
@@ -43,7 +43,7 @@ impl Roberta {
 
     /// A fresh masked-language-model head of its form (`RobertaForMaskedLM`).
     pub fn masked_lm(config: &RobertaConfig, seed: u64, device: &Device) -> MaskedLm {
-        let config = config.sizes();
+        let config = config.fields();
         // The head's activation is exact GELU whatever `hidden_act` says.
         MaskedLm::with(config.hidden_size, config.vocab_size, Activation::Gelu, config.layer_norm_eps, seed, device)
     }
@@ -102,13 +102,7 @@ impl Backbone for Roberta {
     }
 
     fn finish(&self, state: TextState) -> TextFeatures {
-        TextFeatures {
-            hidden: state.hidden,
-            mask: state.mask,
-            pooler_output: state.pooler_output,
-            pooling: self.pooling,
-            token_embedding: self.embeddings.word_embeddings.weight.val(),
-        }
+        state.into_features(self.pooling, self.embeddings.word_embeddings.weight.val())
     }
 }
 
@@ -127,27 +121,27 @@ impl FromPretrained for Roberta {
         roberta_key_map()
     }
     fn hidden_size(config: &RobertaConfig) -> usize {
-        config.sizes().hidden_size
+        config.fields().hidden_size
     }
     fn max_length(config: &RobertaConfig) -> usize {
         config.max_length()
     }
     fn head_dropout(config: &RobertaConfig) -> f64 {
-        config.sizes().head_dropout()
+        config.fields().head_dropout()
     }
     fn pooling(&self) -> Pooling {
         self.pooling
     }
     fn class_prefix(config: &RobertaConfig) -> &'static str {
-        if config.sizes().model_type == "xlm-roberta" { "XLMRoberta" } else { "Roberta" }
+        if config.fields().model_type == "xlm-roberta" { "XLMRoberta" } else { "Roberta" }
     }
     fn classification_pooling(_: &RobertaConfig) -> Pooling {
         Pooling::Cls
     }
     fn classifier(config: &RobertaConfig, num_labels: usize, seed: u64, device: &Device) -> Classifier {
-        let (sizes, hidden) = (config.sizes(), config.sizes().hidden_size);
-        let dense = Init::new(seed ^ 0xDE45_E001, sizes.initializer_range, device).linear(hidden, hidden);
-        let head = Classifier::new(hidden, num_labels, seed, device).with_dropout(sizes.head_dropout());
+        let (fields, hidden) = (config.fields(), config.fields().hidden_size);
+        let dense = Init::new(seed ^ 0xDE45_E001, fields.initializer_range, device).linear(hidden, hidden);
+        let head = Classifier::new(hidden, num_labels, seed, device).with_dropout(fields.head_dropout());
         head.with_dense(dense, Activation::Tanh).with_dropout_first()
     }
 }

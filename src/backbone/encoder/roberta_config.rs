@@ -29,8 +29,8 @@ impl From<RobertaConfig> for BertConfig {
 }
 
 impl RobertaConfig {
-    /// The fields.
-    pub fn sizes(&self) -> &BertConfig {
+    /// The fields, which are BERT's.
+    pub fn fields(&self) -> &BertConfig {
         &self.0
     }
 
