@@ -2,19 +2,21 @@
 
 use pulp::Simd;
 
-/// Defines a function whose body is compiled for each instruction set. The body may name the chosen one, `$simd`.
+/// Defines a function whose body is compiled for each instruction set. The body may name the chosen one, `$simd`, and its
+/// token, `$token`, with which it writes operations out that the compiler does not find in plain loops.
 ///
 /// All that it calls must be inlined into it: a call would leave the instruction set.
 macro_rules! vectorised {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident<$life:lifetime, $simd:ident>($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$life:lifetime, $simd:ident $(as $token:ident)?>($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
         $(#[$meta])*
         $vis fn $name<$life>($($arg: $type),*) $(-> $out)? {
             struct Call<$life> { $($arg: $type),* }
             impl<$life> pulp::WithSimd for Call<$life> {
                 type Output = $crate::kernel::simd::output!($($out)?);
                 #[inline(always)]
-                fn with_simd<$simd: pulp::Simd>(self, _: $simd) -> Self::Output {
+                fn with_simd<$simd: pulp::Simd>(self, _chosen: $simd) -> Self::Output {
                     let Self { $($arg),* } = self;
+                    $(let $token = _chosen;)?
                     $body
                 }
             }
