@@ -14,7 +14,7 @@ use clap::Parser;
 use comfy_table::{Table, presets};
 use flags::Flags;
 use rekindle::backbone::{Bert, BertConfig, Pooling};
-use rekindle::checkpoint::{Checkpoint, save_classifier, write_file};
+use rekindle::checkpoint::{Checkpoint, check_model_folder, save_classifier, write_file};
 use rekindle::data::{Columns, Labels, TextExample, read_text, sample_per_class};
 use rekindle::head::Classifier;
 use rekindle::loss::{ClassLoss, Focal, balanced_weights};
@@ -133,6 +133,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             --observer and --auto-batch-size"
             .into());
     }
+    check_model_folder(&args.out)?;
     let device = rekindle::device(&args.flags.device)?;
     let checkpoint = Checkpoint::open(&args.model)?;
     let config: BertConfig = checkpoint.config::<Bert>()?;

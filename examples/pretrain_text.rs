@@ -11,7 +11,7 @@
 use clap::Parser;
 use flags::Flags;
 use rekindle::backbone::{Bert, BertConfig, Pooling};
-use rekindle::checkpoint::{Checkpoint, save_pretrained};
+use rekindle::checkpoint::{Checkpoint, check_model_folder, save_pretrained};
 use rekindle::data::{TextTokenizer, TokenRow, read_lines, train_wordpiece};
 use rekindle::head::MaskedLm;
 use rekindle::metric::perplexity;
@@ -101,6 +101,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    check_model_folder(&args.out)?;
     let device = rekindle::device(&args.flags.device)?;
     let mut lines = read_lines(&args.text)?;
     lines.truncate(args.limit.unwrap_or(usize::MAX));

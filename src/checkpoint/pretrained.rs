@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// A backbone that can be built from a Hugging Face configuration and filled from its files.
@@ -226,18 +227,33 @@ pub fn save_pretrained<B: FromPretrained, H: Module + ModuleDisplay>(
 /// The subfolder of a model folder in which [`fit`](crate::train::fit) may keep its run.
 const RUN: &str = "run";
 
-/// [`write_folder`](super::write_folder) where nothing or a model is: `.` or a home folder is not deleted by mistake, nor
-/// the history of a repository. The run that made the model stays.
-pub(super) fn write_model_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<(), Error>) -> Result<(), Error> {
-    let run = folder.join(RUN);
-    let holds_run = is_run(&run);
+/// Says whether a model can be saved at `folder`: nothing is there, an empty folder, or a model, which is replaced (what
+/// else it holds goes with it, but for a subfolder `run` of [`fit`](crate::train::fit)). `.` or a home folder is not deleted
+/// by mistake, nor the history of a repository. Ask before a long training; saving asks too.
+///
+/// # Errors
+/// [`CheckpointError::NotAModelFolder`] for a folder with other files, [`CheckpointError::Io`] for a file.
+pub fn check_model_folder(folder: impl AsRef<Path>) -> Result<(), CheckpointError> {
+    let folder = folder.as_ref();
+    if folder.is_file() {
+        return Err(CheckpointError::io("replace by a folder", folder)(ErrorKind::NotADirectory.into()));
+    }
+    let holds_run = is_run(&folder.join(RUN));
     let is_other = |name: &OsStr| !(holds_run && name == RUN);
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let holds_something = entries.into_iter().any(|entry| is_other(&entry.file_name()));
     let is_model = folder.join("config.json").is_file() && !folder.join(".git").exists();
-    if holds_something && !is_model {
-        return Err(CheckpointError::NotAModelFolder { dir: folder.into() }.into());
+    match holds_something && !is_model {
+        true => Err(CheckpointError::NotAModelFolder { dir: folder.into() }),
+        false => Ok(()),
     }
+}
+
+/// [`write_folder`](super::write_folder) after [`check_model_folder`]. The run that made the model stays.
+pub(super) fn write_model_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<(), Error>) -> Result<(), Error> {
+    check_model_folder(folder)?;
+    let run = folder.join(RUN);
+    let holds_run = is_run(&run);
     super::write_folder(folder, |new| {
         fill(new)?;
         match holds_run {

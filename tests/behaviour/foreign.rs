@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use rekindle::backbone::{Bert, BertConfig, Pooling};
-use rekindle::checkpoint::{Checkpoint, CheckpointError, load_classifier, save_classifier, save_pretrained};
+use rekindle::checkpoint::{
+    Checkpoint, CheckpointError, check_model_folder, load_classifier, save_classifier, save_pretrained,
+};
 use rekindle::data::{DataError, Labels, TokenRow};
 use rekindle::head::Classifier;
 use rekindle::objective::{Draws, MaskedLanguage, Masking, Objective, TextClassification};
@@ -145,6 +147,17 @@ fn what_old_configurations_leave_out_is_as_in_transformers() {
     let config: BertConfig = serde_json::from_value(fields).unwrap();
     assert_eq!(config.pad_token_id, Some(0));
     assert_eq!(serde_json::to_value(config).unwrap()["model_type"], "bert");
+}
+
+#[test]
+fn where_a_model_can_be_saved_is_known_before_it_is_trained() {
+    let folder = temporary();
+    check_model_folder(folder.path().join("new")).unwrap();
+    check_model_folder(folder.path()).unwrap();
+    fs::write(folder.path().join("notes.txt"), "mine").unwrap();
+    assert!(matches!(check_model_folder(folder.path()), Err(CheckpointError::NotAModelFolder { .. })));
+    let file = check_model_folder(folder.path().join("notes.txt")).unwrap_err().to_string();
+    assert!(file.contains("notes.txt") && file.contains("not a directory"), "{file}");
 }
 
 #[test]
