@@ -28,12 +28,14 @@ pub(super) fn load_mapped<M: Module>(
     tensors: &Tensors,
     map: &KeyMap,
 ) -> Result<(M, LoadReport), CheckpointError> {
+    let entries: Vec<Entry> = parameters(module).collect();
+    let paths: Vec<String> = entries.iter().map(|entry| format!("{prefix}{}", entry.path)).collect();
+    let map = &map.of_module(paths.iter().map(String::as_str));
     let keys = map.normalise(tensors.keys())?;
     let mut matching = Matching { tensors, keys, report: LoadReport::default(), plan: Plan::default() };
     let mut used = BTreeSet::new();
     let mut missing = vec![];
-    for entry in parameters(module) {
-        let path = format!("{prefix}{}", entry.path);
+    for (entry, path) in entries.into_iter().zip(paths) {
         let key = map.to_file(&path);
         match key.as_ref().and_then(|key| matching.keys.get(key)).cloned() {
             Some(file_key) => {
@@ -148,8 +150,10 @@ pub(crate) fn floats(data: TensorData) -> Vec<f32> {
 pub(super) fn save_mapped<M: Module>(module: &M, map: &KeyMap, path: &Path) -> Result<(), CheckpointError> {
     let transposed = |entry: &Entry| entry.is_linear && map.transposes(&entry.path);
     let linear: BTreeSet<String> = parameters(module).filter(transposed).map(|entry| entry.path).collect();
+    let own = selected(module, |_| true);
+    let map = map.of_module(own.iter().map(|(path, ..)| path.as_str()));
     let mut renamed = vec![];
-    for (own, shape, values) in selected(module, |_| true) {
+    for (own, shape, values) in own {
         let (shape, values) = match (linear.contains(&own), shape.as_slice()) {
             (true, [rows, columns]) => (vec![*columns, *rows], transpose(&values, *rows, *columns)),
             _ => (shape, values),

@@ -1,6 +1,7 @@
-//! RoBERTa ([Liu et al., 2019](https://arxiv.org/abs/1907.11692)) and XLM-RoBERTa ([Conneau et al.,
-//! 2020](https://arxiv.org/abs/1911.02116)), as Transformers' `models/roberta/modeling_roberta.py` runs them: BERT's layers,
-//! positions that are counted past the padding id, and another classification head.
+//! RoBERTa ([Liu et al., 2019](https://arxiv.org/abs/1907.11692)), XLM-RoBERTa ([Conneau et al.,
+//! 2020](https://arxiv.org/abs/1911.02116)) and CamemBERT ([Martin et al., 2020](https://arxiv.org/abs/1911.03894)), as
+//! Transformers' `models/roberta/modeling_roberta.py` runs them: BERT's layers, positions that are counted past the padding
+//! id, and another classification head.
 
 use super::bert::{Embeddings, Encoder, Pooler};
 use super::{RobertaConfig, roberta_key_map};
@@ -108,7 +109,7 @@ impl Backbone for Roberta {
 
 impl FromPretrained for Roberta {
     type Config = RobertaConfig;
-    const MODEL_TYPES: &'static [&'static str] = &["roberta", "xlm-roberta"];
+    const MODEL_TYPES: &'static [&'static str] = &["roberta", "xlm-roberta", "camembert"];
     const INPUT_NAMES: &'static [&'static str] = &["input_ids", "attention_mask"];
 
     fn check_config(config: &RobertaConfig) -> Result<(), CheckpointError> {
@@ -133,7 +134,11 @@ impl FromPretrained for Roberta {
         self.pooling
     }
     fn class_prefix(config: &RobertaConfig) -> &'static str {
-        if config.fields().model_type == "xlm-roberta" { "XLMRoberta" } else { "Roberta" }
+        match config.fields().model_type.as_str() {
+            "xlm-roberta" => "XLMRoberta",
+            "camembert" => "Camembert",
+            _ => "Roberta",
+        }
     }
     fn classification_pooling(_: &RobertaConfig) -> Pooling {
         Pooling::Cls

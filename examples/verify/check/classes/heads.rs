@@ -74,7 +74,8 @@ impl Task<Roberta> for MaskedLm {
 
 impl<B: Traced<Features = TextFeatures>> Task<B> for TokenClassifier {
     fn fresh(checkpoint: &Checkpoint, config: &B::Config, device: &Device) -> Result<Self> {
-        let num_labels = rows_of(checkpoint, &B::key_map(config), "head.linear.weight")?;
+        let path = "head.linear.weight";
+        let num_labels = rows_of(checkpoint, &B::key_map(config).of_module([path]), path)?;
         let head = TokenClassifier::new(B::hidden_size(config), num_labels, 0, device);
         Ok(head.with_dropout(B::head_dropout(config)))
     }
