@@ -8,7 +8,7 @@ use rekindle::checkpoint::{Tensors, save_tensors};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FOLDERS: [&str; 12] = [
+const FOLDERS: [&str; 17] = [
     "bert",
     "bert_mlm",
     "bert_pretraining",
@@ -18,8 +18,13 @@ const FOLDERS: [&str; 12] = [
     "bert_seqcls_recipe",
     "bert_tokcls",
     "bert_qa",
+    "bert_regression",
+    "bert_multilabel",
+    "bert_choice",
     "roberta",
     "roberta_mlm",
+    "roberta_number",
+    "roberta_choice",
     "xlm_roberta_seqcls",
 ];
 

@@ -4,7 +4,7 @@ use crate::backbone::{Backbone, Pooling};
 use crate::data::TextTokenizer;
 use crate::error::Error;
 use crate::file::link_tree;
-use crate::head::Classifier;
+use crate::head::{Classifier, MultipleChoice};
 use crate::model::Model;
 use crate::train::is_run;
 use burn::module::{Module, ModuleDisplay};
@@ -60,6 +60,17 @@ pub trait FromPretrained: Backbone {
     /// A fresh sequence classification head in the form that Transformers gives it on this architecture.
     fn classifier(config: &Self::Config, num_labels: usize, seed: u64, device: &Device) -> Classifier {
         let head = Classifier::new(Self::hidden_size(config), num_labels, seed, device);
+        head.with_dropout(Self::head_dropout(config))
+    }
+
+    /// How Transformers pools for this architecture's multiple choice.
+    fn choice_pooling(_config: &Self::Config) -> Pooling {
+        Pooling::Pooler
+    }
+
+    /// A fresh multiple-choice head in the form that Transformers gives it on this architecture.
+    fn multiple_choice(config: &Self::Config, choices: usize, seed: u64, device: &Device) -> MultipleChoice {
+        let head = MultipleChoice::new(Self::hidden_size(config), choices, seed, device);
         head.with_dropout(Self::head_dropout(config))
     }
 }

@@ -33,6 +33,7 @@ mod rates;
 mod regularisers;
 mod resume;
 mod roberta;
+mod row_heads;
 mod run;
 mod run_faults;
 mod run_files;
