@@ -12,6 +12,7 @@ mod gelu;
 mod init;
 mod linear;
 mod norm;
+mod precision;
 mod rms_norm;
 mod rotary;
 
@@ -28,6 +29,8 @@ pub use gelu::gelu;
 pub use init::Init;
 pub use linear::{linear, linear_gelu};
 pub use norm::LayerNorm;
+pub use precision::Precision;
+pub(crate) use precision::PrecisionScope;
 pub use rms_norm::RmsNorm;
 pub use rotary::{RopeScaling, Rotary, Rotation};
 

@@ -27,6 +27,7 @@ mod optimizers;
 mod plain;
 mod policies;
 mod pooled;
+mod precision;
 mod pretraining;
 mod probe;
 mod rates;
