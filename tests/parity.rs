@@ -8,7 +8,7 @@ use rekindle::checkpoint::{Tensors, save_tensors};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FOLDERS: [&str; 12] = [
+const FOLDERS: [&str; 18] = [
     "bert",
     "bert_mlm",
     "bert_pretraining",
@@ -21,6 +21,12 @@ const FOLDERS: [&str; 12] = [
     "roberta",
     "roberta_mlm",
     "xlm_roberta_seqcls",
+    "xlm_roberta_tokcls",
+    "distilbert",
+    "electra_generator",
+    "electra_discriminator",
+    "albert_mlm",
+    "mpnet_qa",
 ];
 
 fn fixtures() -> PathBuf {

@@ -5,6 +5,7 @@ mod classify;
 mod distilled;
 mod masked_lm;
 mod pretraining;
+mod replaced;
 mod span;
 mod token;
 
@@ -14,6 +15,7 @@ pub use classify::Classifier;
 pub use distilled::{DistilledClassifier, DistilledTargets};
 pub use masked_lm::{MaskedLm, MaskedTargets};
 pub use pretraining::{Pretraining, PretrainingTargets};
+pub use replaced::ReplacedToken;
 pub use span::{SpanHead, SpanLogits, SpanTargets};
 pub use token::{IGNORED, TokenClassifier};
 

@@ -5,6 +5,7 @@
 
 mod activation;
 mod attention;
+mod biased_attention;
 mod dropout;
 mod embedding;
 mod gelu;
@@ -14,6 +15,7 @@ mod norm;
 
 pub use activation::Activation;
 pub use attention::{attention, merge_heads, multi_head_attention, split_heads};
+pub use biased_attention::biased_attention;
 pub use burn::nn::Linear;
 pub(crate) use dropout::Draw;
 pub use dropout::{Dropout, RandomScope};

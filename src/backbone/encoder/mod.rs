@@ -1,15 +1,43 @@
 //! Encoders: every token sees every other one.
 
+mod albert;
+mod albert_config;
+mod albert_keys;
 mod bert;
 mod bert_config;
 mod bert_keys;
+mod dense_head;
+mod distilbert;
+mod distilbert_config;
+mod distilbert_keys;
+mod electra;
+mod electra_config;
+mod electra_keys;
+mod embeddings;
+mod layer;
+mod mpnet;
+mod mpnet_config;
+mod mpnet_keys;
 mod roberta;
 mod roberta_config;
 mod roberta_keys;
+mod stack;
 
+pub use albert::Albert;
+pub use albert_config::AlbertConfig;
+pub use albert_keys::albert_key_map;
 pub use bert::Bert;
 pub use bert_config::BertConfig;
 pub use bert_keys::bert_key_map;
+pub use distilbert::DistilBert;
+pub use distilbert_config::DistilBertConfig;
+pub use distilbert_keys::distilbert_key_map;
+pub use electra::Electra;
+pub use electra_config::ElectraConfig;
+pub use electra_keys::electra_key_map;
+pub use mpnet::MpNet;
+pub use mpnet_config::MpNetConfig;
+pub use mpnet_keys::mpnet_key_map;
 pub use roberta::Roberta;
 pub use roberta_config::RobertaConfig;
 pub use roberta_keys::roberta_key_map;

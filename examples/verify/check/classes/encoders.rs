@@ -1,8 +1,8 @@
 //! Encoders.
 
 use crate::check::case::classes;
-use rekindle::backbone::{Bert, Roberta};
-use rekindle::head::{Classifier, MaskedLm, Pretraining, SpanHead, TokenClassifier};
+use rekindle::backbone::{Albert, Bert, DistilBert, Electra, MpNet, Roberta};
+use rekindle::head::{Classifier, MaskedLm, Pretraining, ReplacedToken, SpanHead, TokenClassifier};
 
 classes! {
     "BertModel" => Body<Bert>,
@@ -26,4 +26,25 @@ classes! {
     "CamembertForSequenceClassification" => With<Roberta, Classifier>,
     "CamembertForTokenClassification" => With<Roberta, TokenClassifier>,
     "CamembertForQuestionAnswering" => With<Roberta, SpanHead>,
+    "DistilBertModel" => Body<DistilBert>,
+    "DistilBertForMaskedLM" => With<DistilBert, MaskedLm>,
+    "DistilBertForSequenceClassification" => With<DistilBert, Classifier>,
+    "DistilBertForTokenClassification" => With<DistilBert, TokenClassifier>,
+    "DistilBertForQuestionAnswering" => With<DistilBert, SpanHead>,
+    "ElectraModel" => Body<Electra>,
+    "ElectraForPreTraining" => With<Electra, ReplacedToken>,
+    "ElectraForMaskedLM" => With<Electra, MaskedLm>,
+    "ElectraForSequenceClassification" => With<Electra, Classifier>,
+    "ElectraForTokenClassification" => With<Electra, TokenClassifier>,
+    "ElectraForQuestionAnswering" => With<Electra, SpanHead>,
+    "AlbertModel" => Body<Albert>,
+    "AlbertForMaskedLM" => With<Albert, MaskedLm>,
+    "AlbertForSequenceClassification" => With<Albert, Classifier>,
+    "AlbertForTokenClassification" => With<Albert, TokenClassifier>,
+    "AlbertForQuestionAnswering" => With<Albert, SpanHead>,
+    "MPNetModel" => Body<MpNet>,
+    "MPNetForMaskedLM" => With<MpNet, MaskedLm>,
+    "MPNetForSequenceClassification" => With<MpNet, Classifier>,
+    "MPNetForTokenClassification" => With<MpNet, TokenClassifier>,
+    "MPNetForQuestionAnswering" => With<MpNet, SpanHead>,
 }
