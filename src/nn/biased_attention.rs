@@ -1,4 +1,4 @@
-use super::attention::softmax;
+use super::attention::{masked, softmax};
 use super::{Dropout, merge_heads, split_heads};
 use burn::tensor::{Bool, Tensor};
 
@@ -15,11 +15,7 @@ pub fn biased_attention(
 ) -> Tensor<3> {
     let [query, key, value] = [query, key, value].map(|input| split_heads(input, heads));
     let width = query.dims()[3];
-    let mut scores = query.matmul(key.swap_dims(2, 3)) / (width as f64).sqrt() + bias;
-    if let Some(visible) = visible {
-        let shape = scores.dims();
-        // Finite, so that a row without any true is uniform.
-        scores = scores.mask_fill(visible.bool_not().unsqueeze_dims::<4>(&[1, 2]).expand(shape), -1e30);
-    }
+    let scores = query.matmul(key.swap_dims(2, 3)) / (width as f64).sqrt() + bias;
+    let scores = masked(scores, visible.map(|visible| visible.unsqueeze_dims(&[1, 2])));
     merge_heads(dropout.forward(softmax(scores)).matmul(value))
 }

@@ -8,19 +8,31 @@ mod attention;
 mod biased_attention;
 mod dropout;
 mod embedding;
+mod gated_mlp;
 mod gelu;
 mod init;
 mod linear;
 mod norm;
+mod rms_norm;
+mod rotary;
 
 pub use activation::Activation;
-pub use attention::{attention, merge_heads, multi_head_attention, split_heads};
+pub use attention::{Reach, Scoring, attend, attention, merge_heads, multi_head_attention, split_heads};
 pub use biased_attention::biased_attention;
 pub use burn::nn::Linear;
 pub(crate) use dropout::Draw;
 pub use dropout::{Dropout, RandomScope};
 pub use embedding::Embedding;
+pub use gated_mlp::GatedMlp;
 pub use gelu::gelu;
 pub use init::Init;
 pub use linear::{linear, linear_gelu};
 pub use norm::LayerNorm;
+pub use rms_norm::RmsNorm;
+pub use rotary::{RopeScaling, Rotary, Rotation};
+
+#[cfg(test)]
+pub(crate) fn test_device() -> burn::tensor::Device {
+    let name = if cfg!(feature = "flex") { "flex" } else { "ndarray" };
+    crate::device(name).expect("a device of this build")
+}
