@@ -4,7 +4,7 @@ use crate::backbone::{Backbone, Pooling};
 use crate::data::TextTokenizer;
 use crate::error::Error;
 use crate::file::link_tree;
-use crate::head::{Classifier, SpanHead, TokenClassifier};
+use crate::head::{Classifier, MultipleChoice, SpanHead, TokenClassifier};
 use crate::model::Model;
 use crate::train::is_run;
 use burn::module::{Module, ModuleDisplay};
@@ -75,6 +75,17 @@ pub trait FromPretrained: Backbone {
     /// A fresh question-answering head in the form that Transformers gives it on this architecture.
     fn span_head(config: &Self::Config, seed: u64, device: &Device) -> SpanHead {
         SpanHead::new(Self::hidden_size(config), seed, device)
+    }
+
+    /// How Transformers pools for this architecture's multiple choice.
+    fn choice_pooling(_config: &Self::Config) -> Pooling {
+        Pooling::Pooler
+    }
+
+    /// A fresh multiple-choice head in the form that Transformers gives it on this architecture.
+    fn multiple_choice(config: &Self::Config, choices: usize, seed: u64, device: &Device) -> MultipleChoice {
+        let head = MultipleChoice::new(Self::hidden_size(config), choices, seed, device);
+        head.with_dropout(Self::head_dropout(config))
     }
 }
 

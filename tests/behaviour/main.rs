@@ -34,6 +34,7 @@ mod rates;
 mod regularisers;
 mod replaced;
 mod resume;
+mod row_heads;
 mod run;
 mod run_faults;
 mod run_files;

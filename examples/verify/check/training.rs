@@ -72,8 +72,8 @@ fn read_groups(path: &Path) -> Result<Option<Vec<Group>>> {
 
 /// What all runs of a folder share.
 pub(crate) struct Base<'a> {
-    checkpoint: Checkpoint,
-    inputs: Inputs,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) inputs: Inputs,
     readme: String,
     settings: Settings,
     groups: Option<Vec<Group>>,

@@ -3,7 +3,7 @@
 use super::bert_keys::body_key_map;
 use crate::checkpoint::KeyMap;
 
-/// The table for `AlbertModel` and its classification, question-answering and masked-LM heads, as Transformers names their
+/// The table for `AlbertModel` and its classification, multiple-choice, question-answering and masked-LM heads, as Transformers names their
 /// parameters, where a group has `inner` layers. Ours are numbered through all groups.
 pub fn albert_key_map(groups: usize, inner: usize) -> KeyMap {
     let rules = [
@@ -21,6 +21,7 @@ pub fn albert_key_map(groups: usize, inner: usize) -> KeyMap {
         LAYER.iter().fold(map, |map, (own, file)| map.rule(&format!("{path}.{own}"), &format!("{key}.{file}")))
     });
     map.rule("head.linear", "classifier")
+        .rule("head.score", "classifier")
         .rule("head.outputs", "qa_outputs")
         .rule("head.transform.dense", "predictions.dense")
         .rule("head.transform.norm", "predictions.LayerNorm")

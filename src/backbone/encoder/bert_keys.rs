@@ -2,12 +2,13 @@
 
 use crate::checkpoint::KeyMap;
 
-/// The table for `BertModel` and its classification, masked-LM and pretraining heads, as Transformers names their parameters.
+/// The table for `BertModel` and its classification, multiple-choice, question-answering, masked-LM and pretraining heads, as Transformers names their parameters.
 ///
 /// The masked-LM head stands at `head.*` in a masked-LM model and at `head.masked_lm.*` in a pretraining model, under the same keys.
 pub fn bert_key_map() -> KeyMap {
     let map = encoder_key_map("bert")
         .rule("head.linear", "classifier")
+        .rule("head.score", "classifier")
         .rule("head.outputs", "qa_outputs")
         .rule("head.next_sentence", "cls.seq_relationship");
     ["head", "head.masked_lm"]

@@ -9,7 +9,7 @@ use super::stack::{Encoder, runs_encoder};
 use super::{DistilBertConfig, distilbert_key_map};
 use crate::backbone::{Backbone, InputError, Pooling, Stages, TextInput, TextState};
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
-use crate::head::{Classifier, MaskedLm, SpanHead, TokenClassifier};
+use crate::head::{Classifier, MaskedLm, MultipleChoice, SpanHead, TokenClassifier};
 use crate::nn::{Activation, Init};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -50,6 +50,12 @@ impl DistilBert {
     pub fn masked_lm(config: &DistilBertConfig, seed: u64, device: &Device) -> MaskedLm {
         MaskedLm::with(config.dim, config.vocab_size, config.activation, EPSILON, seed, device)
     }
+}
+
+/// What stands before the last linear map of whole texts: ReLU whatever `activation` says.
+fn dense_head(config: &DistilBertConfig) -> DenseHead {
+    let (hidden, deviation, dropout) = (config.dim, config.initializer_range, config.seq_classif_dropout);
+    DenseHead { hidden, deviation, activation: Activation::Relu, dropout }
 }
 
 /// Sines at even places and cosines at odd ones, `[positions, width]` ([Vaswani et al.,
@@ -114,8 +120,13 @@ impl FromPretrained for DistilBert {
         Pooling::Cls
     }
     fn classifier(config: &DistilBertConfig, num_labels: usize, seed: u64, device: &Device) -> Classifier {
-        let (hidden, deviation, dropout) = (config.dim, config.initializer_range, config.seq_classif_dropout);
-        DenseHead { hidden, deviation, activation: Activation::Relu, dropout }.classifier(num_labels, seed, device)
+        dense_head(config).classifier(num_labels, seed, device)
+    }
+    fn choice_pooling(_: &DistilBertConfig) -> Pooling {
+        Pooling::Cls
+    }
+    fn multiple_choice(config: &DistilBertConfig, choices: usize, seed: u64, device: &Device) -> MultipleChoice {
+        dense_head(config).multiple_choice(choices, seed, device)
     }
     fn token_classifier(config: &DistilBertConfig, num_labels: usize, seed: u64, device: &Device) -> TokenClassifier {
         TokenClassifier::new(config.dim, num_labels, seed, device).with_dropout(config.dropout)

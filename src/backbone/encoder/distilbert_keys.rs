@@ -3,7 +3,7 @@
 use super::bert_keys::body_key_map;
 use crate::checkpoint::KeyMap;
 
-/// The table for `DistilBertModel` and its classification, question-answering and masked-LM heads, as Transformers names
+/// The table for `DistilBertModel` and its classification, multiple-choice, question-answering and masked-LM heads, as Transformers names
 /// their parameters.
 pub fn distilbert_key_map() -> KeyMap {
     let rules = [
@@ -23,6 +23,8 @@ pub fn distilbert_key_map() -> KeyMap {
     body_key_map("distilbert", &rules)
         .rule("head.dense", "pre_classifier")
         .rule("head.linear", "classifier")
+        .rule("head.summary", "pre_classifier")
+        .rule("head.score", "classifier")
         .rule("head.outputs", "qa_outputs")
         .rule("head.transform.dense", "vocab_transform")
         .rule("head.transform.norm", "vocab_layer_norm")

@@ -9,7 +9,7 @@ use super::stack::{Encoder, runs_encoder};
 use super::{ElectraConfig, electra_key_map};
 use crate::backbone::{Backbone, InputError, Pooling, Stages, TextInput, TextState};
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
-use crate::head::{Classifier, MaskedLm, ReplacedToken};
+use crate::head::{Classifier, MaskedLm, MultipleChoice, ReplacedToken};
 use crate::nn::{Activation, Init, Linear, linear};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -122,5 +122,14 @@ impl FromPretrained for Electra {
         // GELU whatever `hidden_act` says.
         let head = DenseHead { hidden, deviation, activation: Activation::Gelu, dropout: config.head_dropout() };
         head.classifier(num_labels, seed, device).with_dropout_first()
+    }
+    fn choice_pooling(_: &ElectraConfig) -> Pooling {
+        Pooling::Cls
+    }
+    fn multiple_choice(config: &ElectraConfig, choices: usize, seed: u64, device: &Device) -> MultipleChoice {
+        let (hidden, deviation) = (config.hidden_size, config.initializer_range);
+        let activation = config.summary_activation.unwrap_or(Activation::Linear);
+        DenseHead { hidden, deviation, activation, dropout: config.summary_last_dropout }
+            .multiple_choice(choices, seed, device)
     }
 }

@@ -46,6 +46,10 @@ pub struct ElectraConfig {
     pub pad_token_id: Option<usize>,
     /// Dropout before the classifier; `hidden_dropout_prob` where `None`.
     pub classifier_dropout: Option<f64>,
+    /// After the dense layer of a multiple-choice head; nothing where `None`.
+    pub summary_activation: Option<Activation>,
+    /// Dropout after that.
+    pub summary_last_dropout: f64,
     /// The other keys of the file.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -71,6 +75,8 @@ impl Default for ElectraConfig {
             layer_norm_eps: 1e-12,
             pad_token_id: Some(0),
             classifier_dropout: None,
+            summary_activation: Some(Activation::Gelu),
+            summary_last_dropout: 0.1,
             extra: Map::new(),
         }
     }
@@ -136,6 +142,7 @@ impl ElectraConfig {
             ("hidden_dropout_prob", self.hidden_dropout_prob),
             ("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
             ("classifier_dropout", self.classifier_dropout.unwrap_or(0.0)),
+            ("summary_last_dropout", self.summary_last_dropout),
         ])?;
         check_epsilon("layer_norm_eps", self.layer_norm_eps)?;
         check_token("pad_token_id", self.pad_token_id, self.vocab_size)?;
@@ -146,6 +153,10 @@ impl ElectraConfig {
                 ("is_decoder", false.into()),
                 ("add_cross_attention", false.into()),
                 ("tie_word_embeddings", true.into()),
+                ("summary_type", "first".into()),
+                ("summary_use_proj", true.into()),
+                ("summary_proj_to_labels", false.into()),
+                ("summary_first_dropout", 0.0.into()),
             ],
         )
     }

@@ -3,7 +3,7 @@
 use super::bert_keys::encoder_key_map;
 use crate::checkpoint::KeyMap;
 
-/// The table for `ElectraModel` and its classification, question-answering, generator and discriminator heads, as
+/// The table for `ElectraModel` and its classification, multiple-choice, question-answering, generator and discriminator heads, as
 /// Transformers names their parameters.
 pub fn electra_key_map() -> KeyMap {
     encoder_key_map("electra")
@@ -11,6 +11,8 @@ pub fn electra_key_map() -> KeyMap {
         .rule("head.dense", "classifier.dense")
         .rule("head.linear", "classifier.out_proj")
         .rule_without("head.dense", "head.linear", "classifier")
+        .rule("head.summary", "sequence_summary.summary")
+        .rule("head.score", "classifier")
         .rule("head.outputs", "qa_outputs")
         .rule("head.detector.dense", "discriminator_predictions.dense")
         .rule("head.detector.output", "discriminator_predictions.dense_prediction")

@@ -9,7 +9,7 @@ use super::stack::{Encoder, runs_encoder};
 use super::{MpNetConfig, mpnet_key_map};
 use crate::backbone::{Backbone, InputError, Pooling, Stages, TextInput, TextState};
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
-use crate::head::{Classifier, MaskedLm};
+use crate::head::{Classifier, MaskedLm, MultipleChoice};
 use crate::nn::{Activation, Embedding, Init};
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -133,6 +133,11 @@ impl FromPretrained for MpNet {
         let (hidden, deviation) = (config.hidden_size, config.initializer_range);
         let head = DenseHead { hidden, deviation, activation: Activation::Tanh, dropout: config.head_dropout() };
         head.classifier(num_labels, seed, device).with_dropout_first()
+    }
+    /// Its dropout is that of the layers, whatever the classifier's is.
+    fn multiple_choice(config: &MpNetConfig, choices: usize, seed: u64, device: &Device) -> MultipleChoice {
+        let MpNetConfig { hidden_size, hidden_dropout_prob, .. } = *config;
+        MultipleChoice::new(hidden_size, choices, seed, device).with_dropout(hidden_dropout_prob)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::bert_keys::body_key_map;
 use crate::checkpoint::KeyMap;
 
-/// The table for `MPNetModel` and its classification, question-answering and masked-LM heads, as Transformers names their
+/// The table for `MPNetModel` and its classification, multiple-choice, question-answering and masked-LM heads, as Transformers names their
 /// parameters.
 pub fn mpnet_key_map() -> KeyMap {
     let rules = [
@@ -25,6 +25,7 @@ pub fn mpnet_key_map() -> KeyMap {
         .rule("head.dense", "classifier.dense")
         .rule("head.linear", "classifier.out_proj")
         .rule_without("head.dense", "head.linear", "classifier")
+        .rule("head.score", "classifier")
         .rule("head.outputs", "qa_outputs")
         .rule("head.transform.dense", "lm_head.dense")
         .rule("head.transform.norm", "lm_head.layer_norm")

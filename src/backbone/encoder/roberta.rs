@@ -7,10 +7,10 @@ use super::dense_head::DenseHead;
 use super::embeddings::{Embeddings, check_tokens, counted_past};
 use super::layer::Pooler;
 use super::stack::{Encoder, runs_encoder};
-use super::{RobertaConfig, roberta_key_map};
+use super::{BertConfig, RobertaConfig, roberta_key_map};
 use crate::backbone::{Backbone, InputError, Pooling, Stages, TextInput, TextState};
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
-use crate::head::{Classifier, MaskedLm};
+use crate::head::{Classifier, MaskedLm, MultipleChoice};
 use crate::nn::{Activation, Init};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -116,5 +116,10 @@ impl FromPretrained for Roberta {
         let (fields, activation) = (config.fields(), Activation::Tanh);
         let (hidden, deviation, dropout) = (fields.hidden_size, fields.initializer_range, fields.head_dropout());
         DenseHead { hidden, deviation, activation, dropout }.classifier(num_labels, seed, device).with_dropout_first()
+    }
+    /// Its dropout is that of the layers, whatever the classifier's is.
+    fn multiple_choice(config: &RobertaConfig, choices: usize, seed: u64, device: &Device) -> MultipleChoice {
+        let BertConfig { hidden_size, hidden_dropout_prob, .. } = *config.fields();
+        MultipleChoice::new(hidden_size, choices, seed, device).with_dropout(hidden_dropout_prob)
     }
 }

@@ -12,6 +12,7 @@ pub fn roberta_key_map() -> KeyMap {
         .rule("head.dense", "classifier.dense")
         .rule("head.linear", "classifier.out_proj")
         .rule_without("head.dense", "head.linear", "classifier")
+        .rule("head.score", "classifier")
         .rule("head.outputs", "qa_outputs")
         .rule("head.transform.dense", "lm_head.dense")
         .rule("head.transform.norm", "lm_head.layer_norm")
