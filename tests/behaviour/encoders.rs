@@ -1,9 +1,11 @@
 //! BERT's kin through the road that BERT takes: train, save, load, predict.
 
 use burn::module::Module;
+use burn::tensor::{Int, Tensor};
 use rekindle::Model;
 use rekindle::backbone::{
-    Albert, Backbone, DistilBert, Electra, MpNet, Pooling, Roberta, RobertaConfig, TextFeatures, TextInput,
+    Albert, Backbone, DistilBert, Electra, Esm, EsmConfig, InputError, MpNet, Pooling, Roberta, RobertaConfig,
+    TextFeatures, TextInput,
 };
 use rekindle::checkpoint::{Checkpoint, FromPretrained, save_classifier};
 use rekindle::head::Classifier;
@@ -98,6 +100,39 @@ fn a_trained_albert_is_saved_and_answers_the_same() {
     has(&keys, &["albert.encoder.albert_layer_groups.1.albert_layers.1.ffn.weight", "albert.pooler.weight"]);
 }
 
+#[test]
+fn a_trained_esm_is_saved_and_answers_the_same() {
+    let rotary = json!({ "position_embedding_type": "rotary", "token_dropout": true, "mask_token_id": 4 });
+    let keys = trained_and_saved::<Esm>(sizes(rotary), Pooling::Cls, "EsmForSequenceClassification");
+    has(&keys, &["esm.encoder.emb_layer_norm_after.weight", "classifier.out_proj.bias"]);
+    let absolute = json!({ "position_embedding_type": "absolute", "emb_layer_norm_before": true });
+    let keys = trained_and_saved::<Esm>(sizes(absolute), Pooling::Cls, "EsmForSequenceClassification");
+    has(&keys, &["esm.embeddings.position_embeddings.weight", "esm.embeddings.layer_norm.bias"]);
+}
+
+#[test]
+fn a_row_of_masks_alone_is_finite() {
+    let config = json!({ "position_embedding_type": "rotary", "token_dropout": true, "mask_token_id": 4 });
+    let (_, Model { backbone: esm, .. }) = fresh::<Esm>(sizes(config), Pooling::Mean);
+    let ids = Tensor::<2, Int>::from_ints([[4, 4, 4], [0, 0, 0]], &device());
+    let input = TextInput { type_ids: ids.zeros_like(), mask: ids.clone().not_equal_elem(0), ids };
+    let hidden = esm.forward(input).hidden;
+    assert!(hidden.into_data().iter::<f32>().all(f32::is_finite));
+}
+
+#[test]
+fn rotary_positions_have_no_limit_and_absolute_ones_do() {
+    let rows = |seq| {
+        let ids = Tensor::<2, Int>::full([1, seq], 5, &device());
+        TextInput { type_ids: ids.zeros_like(), mask: ids.clone().not_equal_elem(0), ids }
+    };
+    let (_, rotary) = fresh::<Esm>(sizes(json!({ "position_embedding_type": "rotary" })), Pooling::Mean);
+    assert_eq!((rotary.backbone.positions(), rotary.backbone.check(&rows(40))), (None, Ok(())));
+    let (_, absolute) = fresh::<Esm>(sizes(json!({})), Pooling::Mean);
+    assert_eq!(absolute.backbone.positions(), Some(33));
+    assert_eq!(absolute.backbone.check(&rows(34)), Err(InputError::TooLong { found: 34, max: 33 }));
+}
+
 /// The paths that train.
 fn trainable<B: FromPretrained>(model: &Model<B, Classifier>, policy: &Freeze) -> Vec<String> {
     let inventory = Inventory::of(&model.clone().train()).unwrap();
@@ -146,4 +181,11 @@ fn a_configuration_that_cannot_be_built_names_its_field() {
     refused::<MpNet>(json!({ "relative_attention_num_buckets": 31 }), "relative_attention_num_buckets");
     refused::<MpNet>(json!({ "max_position_embeddings": 2 }), "max_position_embeddings");
     refused::<MpNet>(json!({ "vocab_size": 1 }), "vocab_size");
+    refused::<Esm>(json!({ "is_folding_model": true }), "is_folding_model");
+    refused::<Esm>(json!({ "token_dropout": true, "mask_token_id": null }), "mask_token_id");
+    refused::<Esm>(json!({ "pad_token_id": null }), "pad_token_id");
+    let odd = json!({ "position_embedding_type": "rotary", "hidden_size": 24, "num_attention_heads": 8 });
+    refused::<Esm>(odd, "num_attention_heads");
+    let unknown = serde_json::from_value::<EsmConfig>(json!({ "position_embedding_type": "relative_key" }));
+    assert!(unknown.unwrap_err().to_string().contains("relative_key"));
 }
