@@ -20,7 +20,7 @@ mod stored;
 mod tensors;
 mod write;
 
-pub(crate) use apply::{floats, load_selected, selected};
+pub(crate) use apply::{Held, floats, held, load_selected, selected};
 pub use apply::{load_weights, save_weights};
 pub use classifier::{Card, SavedClassifier, load_classifier, save_classifier};
 pub use error::CheckpointError;

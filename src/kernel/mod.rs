@@ -23,7 +23,7 @@ mod tests;
 mod tile;
 
 pub(crate) use adamw::{Scalars, adamw, square_sum, towards};
-pub(crate) use attention::attention;
+pub(crate) use attention::{Attention, attention};
 pub(crate) use dropout::dropout;
 pub(crate) use linear::linear;
 pub(crate) use loss::cross_entropy;

@@ -47,6 +47,20 @@ impl Reach {
         }
     }
 
+    /// The places among `keys` that a query at place `query` sees.
+    #[cfg(feature = "flex")]
+    pub(crate) fn range(self, query: usize, keys: usize) -> std::ops::Range<usize> {
+        let after = (query + 1).min(keys);
+        match self {
+            Self::Everywhere => 0..keys,
+            Self::Within(places) => {
+                query.saturating_sub(places).min(keys)..(query + 1).saturating_add(places).min(keys)
+            }
+            Self::Back => 0..after,
+            Self::BackWithin(window) => (query + 1).saturating_sub(window).min(after)..after,
+        }
+    }
+
     /// Whether a query among `keys` places misses any of them.
     fn hides(self, keys: usize) -> bool {
         match self {
@@ -85,6 +99,26 @@ impl Scoring {
 /// A query that may look nowhere gets the mean of all values, as in Transformers' eager attention. Dropout acts on the
 /// probabilities. The same bits come out on plain and autodiff devices.
 pub fn attend(
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    scoring: Scoring,
+    visible: Option<Tensor<2, Bool>>,
+    dropout: &Dropout,
+) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if scoring.soft_cap.is_none() && kernel::covers(&query) && kernel::covers(&key) && kernel::covers(&value) {
+        let ([batch, heads, queries, width], [_, _, keys, _]) = (query.dims(), key.dims());
+        let visible = visible.unwrap_or_else(|| Tensor::full([batch, keys], true, &query.device().inner()));
+        let how = kernel::Attention { heads, scale: scoring.scale, reach: scoring.reach, draw: dropout.draw() };
+        let merged = kernel::attention(query, key, value, visible, how);
+        return merged.reshape([batch, queries, heads, width]).swap_dims(1, 2);
+    }
+    attend_composed(query, key, value, scoring, visible, dropout)
+}
+
+/// [`attend`] in Burn's operations.
+pub(crate) fn attend_composed(
     query: Tensor<4>,
     key: Tensor<4>,
     value: Tensor<4>,
@@ -138,7 +172,9 @@ pub fn multi_head_attention(
     {
         let [batch, keys, _] = key.dims();
         let visible = visible.unwrap_or_else(|| Tensor::full([batch, keys], true, &query.device().inner()));
-        return kernel::attention(query, key, value, visible, heads, dropout.draw());
+        let scale = 1.0 / ((query.dims()[2] / heads) as f64).sqrt();
+        let how = kernel::Attention { heads, scale, reach: Reach::Everywhere, draw: dropout.draw() };
+        return kernel::attention(query, key, value, visible, how);
     }
     let mask = visible.map(|visible| visible.unsqueeze_dims(&[1, 2]));
     let [query, key, value] = [query, key, value].map(|input| split_heads(input, heads));

@@ -17,6 +17,8 @@ mod rms_norm;
 mod rotary;
 
 pub use activation::Activation;
+#[cfg(test)]
+pub(crate) use attention::attend_composed;
 pub use attention::{Reach, Scoring, attend, attention, merge_heads, multi_head_attention, split_heads};
 pub use biased_attention::biased_attention;
 pub use burn::nn::Linear;

@@ -58,8 +58,8 @@ pub struct Fit {
     /// Where `best.safetensors`, `last.safetensors` and `history.jsonl` go; `None` writes nothing. The weights are written
     /// after every validation, or, where [`save_every`](Self::save_every) makes checkpoints that hold them, at the end.
     pub folder: Option<PathBuf>,
-    /// How often everything that the next step depends on is saved under `folder`. With `None` only a run that an
-    /// observer stops is.
+    /// How often everything that the next step depends on is saved under `folder`, by a thread beside the training that goes
+    /// on; a checkpoint waits for the one before it. With `None` only a run that an observer stops is saved.
     pub save_every: Option<SaveEvery>,
     /// So many of the newest checkpoints are kept, at least 1.
     pub keep_checkpoints: usize,

@@ -5,11 +5,11 @@ use super::identity::Identity;
 use super::lock::Lock;
 use super::planning::Planning;
 use super::process::PeakMemory;
-use super::saved::{self, Restored, Snapshot};
+use super::saved::{self, Restored};
+use super::saving::Writer;
 use super::start::Start;
 use super::{
-    Data, Evaluation, Event, Fit, History, Keep, Observer, Observers, Report, RunError, SaveEvery, StopReason,
-    TrainError,
+    Data, Evaluation, Event, Fit, History, Keep, Observer, Observers, Report, RunError, StopReason, TrainError,
 };
 use crate::backbone::Backbone;
 use crate::checkpoint::save_weights;
@@ -118,6 +118,7 @@ where
         saved_at: Instant::now(),
         rate: None,
         memory: PeakMemory::start(),
+        writer: Writer::default(),
         _lock: lock,
     })
 }
@@ -140,7 +141,7 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     pub(super) start_weights: Start,
     /// The file with everything else, once it is written.
     pub(super) base: Option<String>,
-    identity: Identity,
+    pub(super) identity: Identity,
     pub(super) device: Device,
     pub(super) optimizer: Optimizer,
     pub(super) average: Averager,
@@ -148,15 +149,17 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     pub(super) steps_an_epoch: usize,
     pub(super) train_cache: Option<States<B::State>>,
     pub(super) validation_cache: Option<States<B::State>>,
-    best: Option<(f64, Model<B, H>)>,
+    pub(super) best: Option<(f64, Model<B, H>)>,
     pub(super) stop: Option<StopReason>,
     pub(super) report: Report,
     start: Instant,
     seconds_before: f64,
-    saved_at: Instant,
+    pub(super) saved_at: Instant,
     /// A factor on every learning rate instead of the schedule's.
     pub(super) rate: Option<f64>,
     pub(super) memory: PeakMemory,
+    /// Before the lock, which it outlives otherwise.
+    pub(super) writer: Writer,
     _lock: Option<Lock>,
 }
 
@@ -244,47 +247,10 @@ where
             Some(last) if last.step == self.report.steps => {}
             _ => self.validate(epoch.saturating_sub(1))?,
         }
-        if self.observers.save { self.checkpoint(true) } else { Ok(()) }
-    }
-
-    /// Saves everything that the next step depends on, where it is time to; always when it is `needed`.
-    pub(super) fn checkpoint(&mut self, needed: bool) -> Result<(), Error> {
-        let Fit { save_every, keep_checkpoints, .. } = *self.config;
-        let asked = std::mem::take(&mut self.observers.save);
-        let Some(folder) = self.config.folder.as_deref() else {
-            return if asked { Err(TrainError::NowhereToSave.into()) } else { Ok(()) };
-        };
-        let due = match save_every {
-            _ if asked => true,
-            None => self.stop == Some(StopReason::Observer),
-            Some(SaveEvery::Steps(steps)) => needed || self.report.steps.is_multiple_of(steps),
-            Some(SaveEvery::Minutes(minutes)) => needed || self.saved_at.elapsed().as_secs_f64() >= 60.0 * minutes,
-        };
-        if !due {
-            return Ok(());
+        if self.observers.save {
+            self.checkpoint(true)?;
         }
-        self.measure();
-        let start = self.start_weights.save(&*self.model, folder)?;
-        let snapshot = Snapshot {
-            model: &*self.model,
-            best: self.best.as_ref(),
-            optimizer: &self.optimizer,
-            average: &self.average,
-            identity: &self.identity,
-            start,
-            trained: &self.trained,
-            planning: &self.planning,
-            observers: self.observers.states(),
-            report: &self.report,
-        };
-        let base = match &self.base {
-            Some(base) => base.clone(),
-            None => saved::save_base(folder, &*self.model, &self.trained)?,
-        };
-        let path = saved::save(folder, &base, &snapshot, keep_checkpoints)?;
-        self.base = Some(base);
-        self.saved_at = Instant::now();
-        self.tell(&Event::Saved { path: &path })
+        self.settle()
     }
 
     /// Measures on the validation examples and remembers the best weights, averaged ones where the run averages.
@@ -356,7 +322,7 @@ where
     }
 
     /// Time and memory so far, those of the run before an interruption included.
-    fn measure(&mut self) {
+    pub(super) fn measure(&mut self) {
         self.report.seconds = self.seconds_before + self.start.elapsed().as_secs_f64();
         self.report.peak_bytes = self.report.peak_bytes.max(self.memory.bytes());
     }
@@ -364,6 +330,7 @@ where
     /// Saves the last good weights before an error goes up, which says more than one of saving them would.
     fn keep_on_error(&mut self, result: Result<(), Error>) -> Result<(), Error> {
         if result.is_err() {
+            self.settle().ok();
             *self.model = self.average.averaged(&*self.model);
             self.save("last.safetensors").ok();
         }
