@@ -14,9 +14,9 @@ use burn::tensor::Device;
 
 /// The ALBERT encoder. Parameter paths are [`Bert`](super::Bert)'s, with each layer once however often it runs.
 ///
-/// A stage is one run of a layer, so that several stages read the same parameters: they train or rest together, and belong
-/// to the first stage that reads them. Any number of frozen stages from the bottom up freezes a layer that one of them runs,
-/// and where a layer trains no run of it is cached.
+/// A stage is one run of a layer, so that several stages read the same parameters, which belong to the first of them: they
+/// rest as soon as that stage does, and have its learning rate where rates fall from layer to layer. A run of a layer that
+/// trains is never taken from the cache.
 #[derive(Module, Debug)]
 pub struct Albert {
     embeddings: Embeddings,
