@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::CheckpointError;
 use super::pattern::{Pattern, Specificity};
+use super::rule::Rule;
 
-/// First segment of the paths of heads. A key may belong to several of them: which one, the model decides.
-const HEAD: &str = "head";
 /// The parent under which the names of old TensorFlow conversions are known.
 const OLD_NORM: &str = "LayerNorm";
 
@@ -33,17 +32,6 @@ pub struct KeyMap {
     as_stored: Vec<Pattern>,
 }
 
-#[derive(Debug, Clone)]
-struct Rule {
-    path: Pattern,
-    key: Pattern,
-    /// What a module lacks for which the rule holds; a rule without it holds for all.
-    without: Option<Pattern>,
-    /// Whether it holds for the module at hand.
-    holds: bool,
-    text: String,
-}
-
 impl KeyMap {
     /// An empty table. `base_prefix` is the first segment of the body's keys (`bert`), which a file that was saved from the bare body lacks;
     /// empty when the architecture has none.
@@ -61,8 +49,7 @@ impl KeyMap {
     /// Adds a rule. Both sides have the same number of `*`; [`check`](Self::check) says so if not.
     #[must_use]
     pub fn rule(mut self, path: &str, key: &str) -> Self {
-        let (path, key, text) = (Pattern::new(path), Pattern::new(key), format!("{path} -> {key}"));
-        self.rules.push(Rule { path, key, without: None, holds: true, text });
+        self.rules.push(Rule::new(path, key));
         self
     }
 
@@ -71,9 +58,7 @@ impl KeyMap {
     /// It waits for [`of_module`](Self::of_module).
     #[must_use]
     pub fn rule_without(mut self, absent: &str, path: &str, key: &str) -> Self {
-        let text = format!("{path} -> {key} without {absent}");
-        let (path, key, without) = (Pattern::new(path), Pattern::new(key), Some(Pattern::new(absent)));
-        self.rules.push(Rule { path, key, without, holds: false, text });
+        self.rules.push(Rule::without(absent, path, key));
         self
     }
 
@@ -83,7 +68,7 @@ impl KeyMap {
         let has = |part: &Pattern| paths.clone().into_iter().any(|path| part.match_start(path).is_some());
         let mut map = self.clone();
         for rule in &mut map.rules {
-            rule.holds = rule.without.as_ref().is_none_or(|absent| !has(absent));
+            rule.decide(&has);
         }
         map
     }
@@ -225,42 +210,6 @@ impl KeyMap {
             }
         }
         Ok(())
-    }
-}
-
-impl Rule {
-    fn check(&self) -> Result<(), CheckpointError> {
-        let segments = || self.path.segments().iter().chain(self.key.segments());
-        if self.path.stars() != self.key.stars() {
-            return Err(self.bad("both sides need the same number of `*`"));
-        }
-        if segments().any(|part| part.is_empty() || part == "**") {
-            return Err(self.bad("each segment needs a name or `*`; `**` and empty segments are not for rules"));
-        }
-        Ok(())
-    }
-
-    fn check_against(&self, other: &Self) -> Result<(), CheckpointError> {
-        if self.path == other.path && self.is_conditional() == other.is_conditional() {
-            return Err(self.bad(&format!("the same path has the rule `{}`; keep one", other.text)));
-        }
-        let alternatives = self.is_head() && other.is_head();
-        if self.key.overlaps(&other.key) && !alternatives {
-            return Err(self.bad(&format!("the rule `{}` can give the same key; make the keys differ", other.text)));
-        }
-        Ok(())
-    }
-
-    fn is_conditional(&self) -> bool {
-        self.without.is_some()
-    }
-
-    fn is_head(&self) -> bool {
-        self.path.segments()[0] == HEAD
-    }
-
-    fn bad(&self, reason: &str) -> CheckpointError {
-        CheckpointError::BadRule { rule: self.text.clone(), reason: reason.into() }
     }
 }
 

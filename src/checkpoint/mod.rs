@@ -15,6 +15,7 @@ mod map;
 mod pattern;
 mod pretrained;
 mod report;
+mod rule;
 mod shard;
 mod stored;
 mod tensors;

@@ -4,7 +4,7 @@ use crate::backbone::{Backbone, Pooling};
 use crate::data::TextTokenizer;
 use crate::error::Error;
 use crate::file::link_tree;
-use crate::head::{Classifier, MultipleChoice};
+use crate::head::{Classifier, MultipleChoice, SpanHead, TokenClassifier};
 use crate::model::Model;
 use crate::train::is_run;
 use burn::module::{Module, ModuleDisplay};
@@ -24,6 +24,9 @@ pub trait FromPretrained: Backbone {
     const MODEL_TYPES: &'static [&'static str];
     /// What its tokenizer makes for it (`model_input_names`).
     const INPUT_NAMES: &'static [&'static str] = &["input_ids", "token_type_ids", "attention_mask"];
+
+    /// The field of `config.json` that keeps a classification head's dropout.
+    const DROPOUT_FIELD: &'static str = "classifier_dropout";
 
     /// Says whether a network of this configuration can be built here.
     ///
@@ -61,6 +64,17 @@ pub trait FromPretrained: Backbone {
     fn classifier(config: &Self::Config, num_labels: usize, seed: u64, device: &Device) -> Classifier {
         let head = Classifier::new(Self::hidden_size(config), num_labels, seed, device);
         head.with_dropout(Self::head_dropout(config))
+    }
+
+    /// A fresh token classification head in the form that Transformers gives it on this architecture.
+    fn token_classifier(config: &Self::Config, num_labels: usize, seed: u64, device: &Device) -> TokenClassifier {
+        let head = TokenClassifier::new(Self::hidden_size(config), num_labels, seed, device);
+        head.with_dropout(Self::head_dropout(config))
+    }
+
+    /// A fresh question-answering head in the form that Transformers gives it on this architecture.
+    fn span_head(config: &Self::Config, seed: u64, device: &Device) -> SpanHead {
+        SpanHead::new(Self::hidden_size(config), seed, device)
     }
 
     /// How Transformers pools for this architecture's multiple choice.

@@ -182,7 +182,7 @@ pub fn multi_head_attention(
 }
 
 /// Scores `[batch, heads, query, key]` without what `mask`, broadcast to them, does not allow.
-fn masked(scores: Tensor<4>, mask: Option<Tensor<4, Bool>>) -> Tensor<4> {
+pub(super) fn masked(scores: Tensor<4>, mask: Option<Tensor<4, Bool>>) -> Tensor<4> {
     match mask {
         Some(mask) => {
             let shape = scores.dims();
@@ -193,7 +193,7 @@ fn masked(scores: Tensor<4>, mask: Option<Tensor<4, Bool>>) -> Tensor<4> {
 }
 
 /// Softmax over the last axis. Burn 0.22's own differs in the last bits between plain Flex and autodiff.
-fn softmax(scores: Tensor<4>) -> Tensor<4> {
+pub(super) fn softmax(scores: Tensor<4>) -> Tensor<4> {
     let exponents = (scores.clone() - scores.detach().max_dim(3)).exp();
     let sum = exponents.clone().sum_dim(3);
     exponents / sum

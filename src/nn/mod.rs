@@ -5,6 +5,7 @@
 
 mod activation;
 mod attention;
+mod biased_attention;
 mod dropout;
 mod embedding;
 mod gated_mlp;
@@ -20,6 +21,7 @@ pub use activation::Activation;
 #[cfg(test)]
 pub(crate) use attention::attend_composed;
 pub use attention::{Reach, Scoring, attend, attention, merge_heads, multi_head_attention, split_heads};
+pub use biased_attention::biased_attention;
 pub use burn::nn::Linear;
 pub(crate) use dropout::Draw;
 pub use dropout::{Dropout, RandomScope};
