@@ -89,7 +89,7 @@ pub trait FromPretrained: Backbone {
     }
 }
 
-/// A model folder as Hugging Face lays it out: `config.json`, weights in safetensors, a tokenizer.
+/// A model folder as Hugging Face lays it out: `config.json`, weights in safetensors or PyTorch's own form, a tokenizer.
 #[derive(Debug)]
 pub struct Checkpoint {
     folder: PathBuf,
@@ -216,7 +216,11 @@ impl Checkpoint {
         let keys = map.normalise(self.tensors.keys())?;
         for (copy, original) in map.tied_keys() {
             let (Some(copy_key), Some(key)) = (keys.get(copy), keys.get(original)) else { continue };
-            if report.ignored.contains(copy_key) && self.tensors.f32(copy_key)? != self.tensors.f32(key)? {
+            let is_copy = || {
+                let shared = self.tensors.share_bytes(copy_key, key)?;
+                Ok::<_, CheckpointError>(shared || self.tensors.f32(copy_key)? == self.tensors.f32(key)?)
+            };
+            if report.ignored.contains(copy_key) && !is_copy()? {
                 return Err(CheckpointError::UnsupportedConfig {
                     field: copy_key.clone(),
                     value: format!("not a copy of `{key}`"),
