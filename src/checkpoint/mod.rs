@@ -25,7 +25,7 @@ pub use apply::{load_weights, save_weights};
 pub use classifier::{Card, SavedClassifier, load_classifier, save_classifier};
 pub use error::CheckpointError;
 pub use key_map::KeyMap;
-pub use pretrained::{Checkpoint, FromPretrained, Loaded, check_model_folder, save_pretrained};
+pub use pretrained::{Checkpoint, Companions, FromPretrained, Loaded, check_model_folder, save_pretrained};
 pub use report::LoadReport;
 pub use safetensors::Dtype;
 pub use stored::TensorBytes;

@@ -7,6 +7,7 @@ mod masked_lm;
 mod pretraining;
 mod span;
 mod token;
+mod two_classifiers;
 
 pub use crate::loss::{Loss, cross_entropy};
 pub use causal_lm::CausalLm;
@@ -16,6 +17,7 @@ pub use masked_lm::{MaskedLm, MaskedTargets};
 pub use pretraining::{Pretraining, PretrainingTargets};
 pub use span::{SpanHead, SpanLogits, SpanTargets};
 pub use token::{IGNORED, TokenClassifier};
+pub use two_classifiers::{TwoClassifiers, TwoLogits, TwoTargets};
 
 use crate::backbone::InputError;
 use crate::metric::Scores;

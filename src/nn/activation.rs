@@ -12,6 +12,9 @@ pub enum Activation {
     /// The tanh approximation of GELU.
     #[serde(rename = "gelu_new", alias = "gelu_pytorch_tanh")]
     GeluTanh,
+    /// `x * sigmoid(1.702 x)`, CLIP's approximation of GELU.
+    #[serde(rename = "quick_gelu")]
+    QuickGelu,
     /// `max(x, 0)`.
     #[serde(rename = "relu")]
     Relu,
@@ -29,6 +32,7 @@ impl Activation {
         match self {
             Self::Gelu => gelu(input),
             Self::GeluTanh => activation::gelu_approximate(input),
+            Self::QuickGelu => input.clone() * activation::sigmoid(input * 1.702),
             Self::Relu => activation::relu(input),
             Self::Silu => activation::silu(input),
             Self::Tanh => input.tanh(),

@@ -5,16 +5,24 @@
 
 mod activation;
 mod attention;
+mod batch_norm;
+mod conv;
+mod drop_path;
 mod dropout;
 mod embedding;
 mod gelu;
 mod init;
 mod linear;
 mod norm;
+mod resize;
 
 pub use activation::Activation;
+pub(crate) use attention::softmax;
 pub use attention::{attention, merge_heads, multi_head_attention, split_heads};
+pub use batch_norm::{BatchNorm, Statistic};
 pub use burn::nn::Linear;
+pub use conv::{Conv, max_pool};
+pub use drop_path::DropPath;
 pub(crate) use dropout::Draw;
 pub use dropout::{Dropout, RandomScope};
 pub use embedding::Embedding;
@@ -22,3 +30,4 @@ pub use gelu::gelu;
 pub use init::Init;
 pub use linear::{linear, linear_gelu};
 pub use norm::LayerNorm;
+pub use resize::resize_bicubic;
