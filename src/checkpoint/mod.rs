@@ -36,7 +36,7 @@ pub use error::CheckpointError;
 pub use gguf::gguf_metadata;
 pub use key_map::KeyMap;
 pub use number_type::NumberType;
-pub use pretrained::{Checkpoint, FromPretrained, Loaded, check_model_folder, save_pretrained};
+pub use pretrained::{Checkpoint, Companions, FromPretrained, Loaded, check_model_folder, save_pretrained};
 pub use report::LoadReport;
 pub use safetensors::Dtype;
 pub use stored::TensorBytes;

@@ -46,7 +46,10 @@ fn what_is_no_state_dict_is_named_and_not_run() {
         ("script.bin", "the compressed or encrypted entry `script/code/"),
     ] {
         let error = Tensors::open_file(file(name)).expect_err(name);
-        assert!(matches!(&error, CheckpointError::NotAStateDict { what: found, .. } if found.starts_with(what)), "{error}");
+        assert!(
+            matches!(&error, CheckpointError::NotAStateDict { what: found, .. } if found.starts_with(what)),
+            "{error}"
+        );
         assert!(error.to_string().contains("nothing is run"), "{error}");
     }
     let error = Tensors::open_file(file("expanded.bin")).expect_err("a thousand values of one");
