@@ -10,6 +10,7 @@ mod outputs;
 mod readme;
 mod sentences;
 mod task;
+mod tokenizer;
 mod training;
 
 pub(crate) use findings::Findings;
@@ -74,6 +75,9 @@ pub(crate) fn check_folder(folder: &Path, options: &Options) -> Result<Findings>
     }
     if folder.join("config.json").is_file() {
         return check_model(folder, options);
+    }
+    if folder.join("tokenizer.json").is_file() && folder.join("single.json").is_file() {
+        return tokenizer::check(folder);
     }
     let runs = training::run_files(folder)?;
     if runs.is_empty() {
