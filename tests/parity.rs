@@ -8,7 +8,7 @@ use rekindle::checkpoint::{Tensors, save_tensors};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FOLDERS: [&str; 12] = [
+const FOLDERS: [&str; 21] = [
     "bert",
     "bert_mlm",
     "bert_pretraining",
@@ -21,6 +21,15 @@ const FOLDERS: [&str; 12] = [
     "roberta",
     "roberta_mlm",
     "xlm_roberta_seqcls",
+    "vit_interpolated",
+    "deit",
+    "dinov2_cls",
+    "swin_cls",
+    "convnext",
+    "resnet",
+    "resnet_train",
+    "clip_loss",
+    "siglip",
 ];
 
 fn fixtures() -> PathBuf {

@@ -2,6 +2,7 @@
 
 mod causal_lm;
 mod classify;
+mod contrastive;
 mod distilled;
 mod masked_lm;
 mod pretraining;
@@ -12,6 +13,7 @@ mod two_classifiers;
 pub use crate::loss::{Loss, cross_entropy};
 pub use causal_lm::CausalLm;
 pub use classify::Classifier;
+pub use contrastive::{Contrastive, Similarities};
 pub use distilled::{DistilledClassifier, DistilledTargets};
 pub use masked_lm::{MaskedLm, MaskedTargets};
 pub use pretraining::{Pretraining, PretrainingTargets};
