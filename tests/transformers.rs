@@ -5,7 +5,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use rekindle::backbone::{Backbone, Bert, Pooling, Roberta, TextFeatures, TextInput};
+use rekindle::backbone::{
+    Albert, Backbone, Bert, DistilBert, Electra, MpNet, Pooling, Roberta, TextFeatures, TextInput,
+};
 use rekindle::checkpoint::{FromPretrained, save_classifier};
 use rekindle::data::{Labels, TextExample, TextTokenizer};
 use rekindle::head::Classifier;
@@ -125,4 +127,12 @@ fn a_cls_pooled_classifier_loads_with_its_own_code() {
 #[test]
 fn a_roberta_classifier_loads_unchanged() {
     check::<Roberta>(Pooling::Cls, &[]);
+}
+
+#[test]
+fn classifiers_of_its_kin_load_unchanged() {
+    check::<DistilBert>(Pooling::Cls, &[]);
+    check::<Electra>(Pooling::Cls, &[]);
+    check::<Albert>(Pooling::Pooler, &[]);
+    check::<MpNet>(Pooling::Cls, &[]);
 }

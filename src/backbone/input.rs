@@ -83,6 +83,26 @@ pub enum InputError {
         /// Classes of the head.
         classes: usize,
     },
+    /// Targets of another width than the head's outputs.
+    #[error(
+        "a row has {found} targets, the head gives {outputs} outputs; make the head for as many outputs as there are targets"
+    )]
+    TargetWidth {
+        /// Targets of a row.
+        found: usize,
+        /// Outputs of the head.
+        outputs: usize,
+    },
+    /// A target that cannot be compared with.
+    #[error("target {output} of row {row} is not {wanted}; mend it or leave the row out")]
+    BadTarget {
+        /// The row of the batch.
+        row: usize,
+        /// Its place in the row.
+        output: usize,
+        /// What it should be.
+        wanted: &'static str,
+    },
     /// A teacher of another task.
     #[error(
         "the teacher gives logits of shape {teacher:?}, the student has {rows} rows and {classes} classes; take a teacher with the student's labels"

@@ -9,7 +9,11 @@ mod text_state;
 mod towers;
 mod vision;
 
-pub use encoder::{Bert, BertConfig, Roberta, RobertaConfig, bert_key_map, roberta_key_map};
+pub use encoder::{
+    Albert, AlbertConfig, Bert, BertConfig, DistilBert, DistilBertConfig, Electra, ElectraConfig, Esm, EsmConfig,
+    EsmPositions, MpNet, MpNetConfig, Roberta, RobertaConfig, albert_key_map, bert_key_map, distilbert_key_map,
+    electra_key_map, esm_key_map, mpnet_key_map, roberta_key_map,
+};
 pub(crate) use features::first_token;
 pub use features::{Maps, Pooled, Pooling, TextFeatures, Tied, Tokens};
 pub use input::{InputError, TextInput};

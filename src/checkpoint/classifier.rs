@@ -66,7 +66,7 @@ pub fn save_classifier<B: FromPretrained>(
     };
     write_model_folder(folder.as_ref(), |folder| {
         let mut extra = classifier_config::<B>(config, task.labels(), pooling)?;
-        extra.push(("classifier_dropout", json!(model.head.dropout())));
+        extra.push((B::DROPOUT_FIELD, json!(model.head.dropout())));
         write_model(folder, model, config, &extra)?;
         write_tokenizer(folder, task.tokenizer(), task.max_length(), B::INPUT_NAMES)?;
         if pooling != B::classification_pooling(config) {

@@ -4,7 +4,7 @@ use crate::backbone::{Backbone, Pooling};
 use crate::data::TextTokenizer;
 use crate::error::Error;
 use crate::file::link_tree;
-use crate::head::Classifier;
+use crate::head::{Classifier, MultipleChoice, SpanHead, TokenClassifier};
 use crate::model::Model;
 use crate::train::is_run;
 use burn::module::{Module, ModuleDisplay};
@@ -24,6 +24,9 @@ pub trait FromPretrained: Backbone {
     const MODEL_TYPES: &'static [&'static str];
     /// What its tokenizer makes for it (`model_input_names`); read for backbones that read text.
     const INPUT_NAMES: &'static [&'static str] = &["input_ids", "token_type_ids", "attention_mask"];
+
+    /// The field of `config.json` that keeps a classification head's dropout.
+    const DROPOUT_FIELD: &'static str = "classifier_dropout";
 
     /// Says whether a network of this configuration can be built here.
     ///
@@ -66,9 +69,32 @@ pub trait FromPretrained: Backbone {
         let head = Classifier::new(Self::hidden_size(config), num_labels, seed, device);
         head.with_dropout(Self::head_dropout(config))
     }
+
+    /// A fresh token classification head in the form that Transformers gives it on this architecture.
+    fn token_classifier(config: &Self::Config, num_labels: usize, seed: u64, device: &Device) -> TokenClassifier {
+        let head = TokenClassifier::new(Self::hidden_size(config), num_labels, seed, device);
+        head.with_dropout(Self::head_dropout(config))
+    }
+
+    /// A fresh question-answering head in the form that Transformers gives it on this architecture.
+    fn span_head(config: &Self::Config, seed: u64, device: &Device) -> SpanHead {
+        SpanHead::new(Self::hidden_size(config), seed, device)
+    }
+
+    /// How Transformers pools for this architecture's multiple choice.
+    fn choice_pooling(_config: &Self::Config) -> Pooling {
+        Pooling::Pooler
+    }
+
+    /// A fresh multiple-choice head in the form that Transformers gives it on this architecture.
+    fn multiple_choice(config: &Self::Config, choices: usize, seed: u64, device: &Device) -> MultipleChoice {
+        let head = MultipleChoice::new(Self::hidden_size(config), choices, seed, device);
+        head.with_dropout(Self::head_dropout(config))
+    }
 }
 
-/// A model folder as Hugging Face lays it out: `config.json`, weights in safetensors, a tokenizer or a preprocessor.
+/// A model folder as Hugging Face lays it out: `config.json`, weights in safetensors or PyTorch's own form, a tokenizer or
+/// a preprocessor.
 #[derive(Debug)]
 pub struct Checkpoint {
     folder: PathBuf,
@@ -205,7 +231,11 @@ impl Checkpoint {
         let keys = map.normalise(self.tensors.keys())?;
         for (copy, original) in map.tied_keys() {
             let (Some(copy_key), Some(key)) = (keys.get(copy), keys.get(original)) else { continue };
-            if report.ignored.contains(copy_key) && self.tensors.f32(copy_key)? != self.tensors.f32(key)? {
+            let is_copy = || {
+                let shared = self.tensors.share_bytes(copy_key, key)?;
+                Ok::<_, CheckpointError>(shared || self.tensors.f32(copy_key)? == self.tensors.f32(key)?)
+            };
+            if report.ignored.contains(copy_key) && !is_copy()? {
                 return Err(CheckpointError::UnsupportedConfig {
                     field: copy_key.clone(),
                     value: format!("not a copy of `{key}`"),

@@ -33,6 +33,12 @@ impl Init {
         Linear { weight: self.parameter([input, output], None), bias }
     }
 
+    /// A linear layer with a bias or none.
+    pub fn linear_with(&mut self, input: usize, output: usize, bias: bool) -> Linear {
+        let layer = self.linear(input, output);
+        if bias { layer } else { Linear { bias: None, ..layer } }
+    }
+
     /// A linear layer with weights and biases uniform within `1 / sqrt(input)`, as `torch.nn.Linear` initialises.
     pub fn uniform_linear(&mut self, input: usize, output: usize) -> Linear {
         let bound = 1.0 / (input.max(1) as f64).sqrt();
@@ -61,12 +67,6 @@ impl Init {
             Tensor::from_data(TensorData::new(values, shape), device).set_require_grad(require_grad)
         };
         Param::uninitialized(ParamId::new(), make, self.device.clone(), true, Shape::from(shape))
-    }
-
-    /// A linear layer whose bias is there if `bias`.
-    pub fn linear_with(&mut self, input: usize, output: usize, bias: bool) -> Linear {
-        let layer = self.linear(input, output);
-        Linear { bias: layer.bias.filter(|_| bias), ..layer }
     }
 
     /// A tensor of normal values, made at once.

@@ -3,7 +3,7 @@
 use super::Result;
 use burn::tensor::{Device, Element, Int, Tensor, TensorData};
 use rekindle::backbone::{ImageInput, TextInput};
-use rekindle::checkpoint::Tensors;
+use rekindle::checkpoint::{Dtype, NumberType, Tensors};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -32,6 +32,8 @@ struct Values<T> {
 pub(crate) struct Inputs {
     pub(crate) rows: usize,
     named: BTreeMap<String, Values<i64>>,
+    /// Labels that are numbers, with their shape.
+    numbers: Option<(Vec<usize>, Vec<f32>)>,
     pixels: Option<Values<f32>>,
 }
 
@@ -44,9 +46,13 @@ impl Inputs {
         let first = if tensors.contains("input_ids") { "input_ids" } else { PIXELS };
         let rows = tensors.shape(first)?.first().copied().unwrap_or(0);
         let mut named = BTreeMap::new();
-        let mut pixels = None;
+        let (mut numbers, mut pixels) = (None, None);
         for key in tensors.keys() {
             let shape = tensors.shape(key)?.to_vec();
+            if key == "labels" && !matches!(tensors.dtype(key)?, NumberType::Plain(Dtype::I64 | Dtype::I32)) {
+                numbers = Some((shape, tensors.f32(key)?));
+                continue;
+            }
             if shape.first() != Some(&rows) {
                 return Err(format!("`{key}` of `{}` has the shape {shape:?}, not {rows} rows", path.display()).into());
             }
@@ -60,7 +66,7 @@ impl Inputs {
         if let Some(value) = mask.iter().find(|value| !(0..=1).contains(*value)) {
             return Err(format!("`attention_mask` holds {value}; it may hold 0 and 1").into());
         }
-        Ok(Self { rows, named, pixels })
+        Ok(Self { rows, named, numbers, pixels })
     }
 
     /// The indices of all rows.
@@ -75,7 +81,22 @@ impl Inputs {
 
     /// Whether a loss can be computed.
     pub(crate) fn has_labels(&self) -> bool {
-        self.has("labels") || self.has("start_positions")
+        self.has("labels") || self.numbers.is_some() || self.has("start_positions")
+    }
+
+    /// Whether the labels are numbers that are not whole: those of regression and of several labels a row.
+    pub(crate) fn has_number_labels(&self) -> bool {
+        self.numbers.is_some()
+    }
+
+    /// Labels of some rows as numbers, `[rows, outputs]`.
+    pub(crate) fn number_labels(&self, rows: &[usize], device: &Device) -> Result<Tensor<2>> {
+        let Some((shape, values)) = &self.numbers else {
+            return Err("`labels` of inputs.safetensors are missing or whole numbers; this model reads float32".into());
+        };
+        let width: usize = shape.iter().skip(1).product();
+        let picked = rows.iter().flat_map(|row| values.iter().skip(row * width).take(width).copied()).collect();
+        Ok(Tensor::from_data(TensorData::new::<f32, _>(picked, [rows.len(), width]), device))
     }
 
     /// Whole numbers of some rows.

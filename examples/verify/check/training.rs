@@ -2,7 +2,7 @@
 
 use super::findings::{Array, Findings, Row};
 use super::inputs::Inputs;
-use super::named::{key_of, lookup, parameters};
+use super::named::{key_of, lookup, map_of, parameters};
 use super::readme::{Settings, Spread, base_folder, read};
 use super::run_file::{EVAL_LOGITS, is_whole, listed_keys, moved_keys, steps, trainable_keys};
 use super::task::{Task, Traced, load_still, loss};
@@ -59,8 +59,8 @@ fn read_groups(path: &Path) -> Result<Option<Vec<Group>>> {
 
 /// What all runs of a folder share.
 pub(crate) struct Base<'a> {
-    checkpoint: Checkpoint,
-    inputs: Inputs,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) inputs: Inputs,
     readme: String,
     settings: Settings,
     groups: Option<Vec<Group>>,
@@ -77,10 +77,10 @@ struct Outcome<B, H> {
 impl Base<'_> {
     /// Repeats the run of one file.
     pub(crate) fn check<B: Traced, H: Task<B>>(&self, path: &Path) -> Result<Vec<Row>> {
-        let map = B::key_map(&self.checkpoint.config::<B>()?);
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let file = Tensors::open_file(path)?;
         let start = load_still::<B, H>(&self.checkpoint, &self.options.device)?;
+        let map = map_of(&start, &self.checkpoint.config::<B>()?)?;
         let before = parameters(&start, &map)?;
         let listed = listed_keys(&map, &file)?;
         let moved = moved_keys(&listed, &before, &file)?;

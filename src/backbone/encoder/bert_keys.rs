@@ -2,12 +2,13 @@
 
 use crate::checkpoint::KeyMap;
 
-/// The table for `BertModel` and its classification, masked-LM and pretraining heads, as Transformers names their parameters.
+/// The table for `BertModel` and its classification, multiple-choice, question-answering, masked-LM and pretraining heads, as Transformers names their parameters.
 ///
 /// The masked-LM head stands at `head.*` in a masked-LM model and at `head.masked_lm.*` in a pretraining model, under the same keys.
 pub fn bert_key_map() -> KeyMap {
     let map = encoder_key_map("bert")
         .rule("head.linear", "classifier")
+        .rule("head.score", "classifier")
         .rule("head.outputs", "qa_outputs")
         .rule("head.next_sentence", "cls.seq_relationship");
     ["head", "head.masked_lm"]
@@ -34,6 +35,11 @@ pub(super) fn encoder_key_map(prefix: &str) -> KeyMap {
         ("encoder.layer.*.norm", "encoder.layer.*.output.LayerNorm"),
         ("pooler.dense", "pooler.dense"),
     ];
+    body_key_map(prefix, &rules)
+}
+
+/// A body's table of (path, key), whose keys start with `prefix`. The pooler may be missing.
+pub(super) fn body_key_map(prefix: &str, rules: &[(&str, &str)]) -> KeyMap {
     rules
         .iter()
         .fold(KeyMap::new(prefix), |map, (path, key)| map.rule(&format!("backbone.{path}"), &format!("{prefix}.{key}")))
