@@ -4,13 +4,17 @@
 mod classification;
 mod distillation;
 mod masked_language;
+mod mirrored;
 mod tagging;
+mod text_to_text;
 
 pub(crate) use classification::hash_row;
 pub use classification::{LabelledRow, TextClassification, text_input};
 pub use distillation::{Distillation, Taught};
 pub use masked_language::{MaskedLanguage, Masking};
+pub use mirrored::Mirrored;
 pub use tagging::{TaggedRow, TokenTagging};
+pub use text_to_text::{PairRow, TextToText};
 
 use crate::data::DataError;
 use crate::random::stream;

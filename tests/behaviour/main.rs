@@ -25,6 +25,7 @@ mod masking;
 mod measuring;
 mod observers;
 mod optimizers;
+mod pairs;
 mod plain;
 mod policies;
 mod pooled;

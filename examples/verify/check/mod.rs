@@ -7,6 +7,7 @@ mod gradients;
 mod inputs;
 mod named;
 mod outputs;
+mod pairs;
 mod readme;
 mod run_file;
 mod sentences;
@@ -97,7 +98,7 @@ fn check_model(folder: &Path, options: &Options) -> Result<Findings> {
     if expected.is_empty() {
         return Err(format!("`{}` holds no tensor", expected.path().display()).into());
     }
-    let inputs = inputs::Inputs::open(&folder.join("inputs.safetensors"))?;
+    let inputs = inputs::Inputs::open(&folder.join("inputs.safetensors"))?.of(&checkpoint);
     let ours = case.outputs(&checkpoint, &inputs, options)?;
     // Large values round by more than the usual limit.
     let spread = readme::number_after(&readme::read(folder), "differs from expected.safetensors by at most ");
