@@ -13,6 +13,8 @@ pages! {
     ChooseAnOptimizer: "how-to/choose-an-optimizer.md",
     ThawStepByStep: "how-to/thaw-step-by-step.md",
     TagTokens: "how-to/tag-tokens.md",
+    FindAnswers: "how-to/find-answers.md",
+    CompareTexts: "how-to/compare-texts.md",
     OwnFreezePolicy: "how-to/own-freeze-policy.md",
     ChooseALoss: "how-to/choose-a-loss.md",
     OwnHead: "how-to/own-head.md",

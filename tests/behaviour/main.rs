@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod accumulation;
+mod answering;
 mod averaging;
 mod cache;
 mod cache_faults;
@@ -24,6 +25,7 @@ mod masking;
 mod measuring;
 mod observers;
 mod optimizers;
+mod pair_texts;
 mod plain;
 mod policies;
 mod pooled;
@@ -42,3 +44,4 @@ mod tagging;
 mod task_heads;
 mod thaw_plans;
 mod thaw_runs;
+mod two_texts;
