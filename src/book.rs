@@ -15,6 +15,7 @@ pages! {
     TagTokens: "how-to/tag-tokens.md",
     FindAnswers: "how-to/find-answers.md",
     CompareTexts: "how-to/compare-texts.md",
+    OtherAnswers: "how-to/other-answers.md",
     OwnFreezePolicy: "how-to/own-freeze-policy.md",
     ChooseALoss: "how-to/choose-a-loss.md",
     OwnHead: "how-to/own-head.md",

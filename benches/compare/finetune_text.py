@@ -80,10 +80,11 @@ def evaluate(model, ids, labels, batch_size):
 
 
 def fit(model, ids, labels, args):
-    """Trains in place; returns the mean loss of each LOG_STEPS steps."""
+    """Trains in place; returns the mean loss of each recipe.LOG_STEPS steps."""
     frozen = args.freeze == "backbone"
     model.backbone.requires_grad_(not frozen)
     cached = infer(model, ids, args.batch_size) if frozen else None
+
     def loss_of(batch):
         features = cached[batch] if frozen else model.features([ids[row] for row in batch])
         return nn.functional.cross_entropy(model.logits(features), labels[batch])
