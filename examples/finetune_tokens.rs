@@ -11,7 +11,6 @@ use rekindle::Model;
 use rekindle::backbone::{Bert, Pooling};
 use rekindle::checkpoint::{FromPretrained, save_tagger};
 use rekindle::data::{DataError, TaggedExample, read_tagged};
-use rekindle::head::TokenClassifier;
 use rekindle::metric::{EntityScheme, EntityScores};
 use rekindle::objective::TokenTagging;
 use rekindle::predict::Tagger;
@@ -69,8 +68,8 @@ fn run(args: &Args) -> Result<()> {
     );
 
     let body = recipe.body(&start, Pooling::Cls)?;
-    let head = TokenClassifier::new(config.hidden_size, task.labels().len(), recipe.flags.seed, device);
-    let mut model = Model::new(body, head.with_dropout(Bert::head_dropout(config)));
+    let head = Bert::token_classifier(config, task.labels().len(), recipe.flags.seed, device);
+    let mut model = Model::new(body, head);
     let data = Data { train: &rows, validation: &validation };
     let Some(report) = recipe.train(&mut model, &task, data)? else { return Ok(()) };
     save_tagger(&recipe.out, &model, config, &task, &recipe.freeze)?;

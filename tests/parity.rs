@@ -8,7 +8,7 @@ use rekindle::checkpoint::{Tensors, save_tensors};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FOLDERS: [&str; 17] = [
+const FOLDERS: [&str; 25] = [
     "bert",
     "bert_mlm",
     "bert_pretraining",
@@ -26,6 +26,14 @@ const FOLDERS: [&str; 17] = [
     "roberta_number",
     "roberta_choice",
     "xlm_roberta_seqcls",
+    "xlm_roberta_tokcls",
+    "distilbert",
+    "electra_generator",
+    "electra_discriminator",
+    "electra_multilabel",
+    "albert_mlm",
+    "mpnet_qa",
+    "esm_mlm",
 ];
 
 fn fixtures() -> PathBuf {

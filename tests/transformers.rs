@@ -6,7 +6,9 @@
 #![allow(clippy::unwrap_used)]
 
 use burn::tensor::Tensor;
-use rekindle::backbone::{Backbone, Bert, BertConfig, Pooling, Roberta, TextFeatures, TextInput};
+use rekindle::backbone::{
+    Albert, Backbone, Bert, BertConfig, DistilBert, Electra, MpNet, Pooling, Roberta, TextFeatures, TextInput,
+};
 use rekindle::checkpoint::{FromPretrained, load_reader, load_tagger, save_classifier, save_reader, save_tagger};
 use rekindle::data::{Labels, TextExample, TextTokenizer, TokenRow, Windows, pad_rows};
 use rekindle::head::{Classifier, SpanHead, TaskHead, TokenClassifier};
@@ -192,4 +194,12 @@ fn a_cls_pooled_classifier_loads_with_its_own_code() {
 #[test]
 fn a_roberta_classifier_loads_unchanged() {
     check::<Roberta>(Pooling::Cls, &[]);
+}
+
+#[test]
+fn classifiers_of_its_kin_load_unchanged() {
+    check::<DistilBert>(Pooling::Cls, &[]);
+    check::<Electra>(Pooling::Cls, &[]);
+    check::<Albert>(Pooling::Pooler, &[]);
+    check::<MpNet>(Pooling::Cls, &[]);
 }

@@ -1,5 +1,5 @@
 use super::pretrained::{read_json, write_json};
-use super::{Checkpoint, CheckpointError, FromPretrained, Loaded};
+use super::{Checkpoint, CheckpointError, FromPretrained, KeyMap, Loaded};
 use crate::backbone::Pooling;
 use crate::data::{Labels, Windows};
 use crate::error::Error;
@@ -76,14 +76,10 @@ pub(super) fn check_class(checkpoint: &Checkpoint, suffix: &str) -> Result<(), C
     Err(unsupported("architectures", architectures.join(", "), &supported))
 }
 
-/// The names of the classes of a head whose weight is `path`. Transformers leaves both maps out where they are its default
-/// for two classes.
-pub(super) fn class_names<B: FromPretrained>(
-    checkpoint: &Checkpoint,
-    config: &B::Config,
-    path: &str,
-) -> Result<Vec<String>, CheckpointError> {
-    match (checkpoint.field("id2label"), B::key_map(config).to_file(path)) {
+/// The names of the classes of a head with a last layer at `head.linear`, whose key `map` knows. Transformers leaves both
+/// maps out where they are its default for two classes.
+pub(super) fn class_names(checkpoint: &Checkpoint, map: &KeyMap) -> Result<Vec<String>, CheckpointError> {
+    match (checkpoint.field("id2label"), map.to_file("head.linear.weight")) {
         (None, Some(key)) if checkpoint.field("label2id").is_none() => {
             let classes = checkpoint.tensors().shape(&key)?.first().copied().unwrap_or(0);
             Ok((0..classes).map(|class| format!("LABEL_{class}")).collect())

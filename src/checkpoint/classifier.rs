@@ -41,7 +41,7 @@ pub fn save_classifier<B: FromPretrained>(
     let card = Card::new(HEAD, pooling, task.max_length(), freeze);
     write_model_folder(folder.as_ref(), |folder| {
         let mut extra = classifier_config::<B>(config, task.labels(), pooling)?;
-        extra.push(("classifier_dropout", json!(model.head.dropout())));
+        extra.push((B::DROPOUT_FIELD, json!(model.head.dropout())));
         write_model(folder, model, config, &extra)?;
         write_tokenizer(folder, task.tokenizer(), task.max_length(), B::INPUT_NAMES)?;
         if pooling != B::classification_pooling(config) {
@@ -102,7 +102,7 @@ pub fn load_classifier<B: FromPretrained>(folder: &Path, device: &Device) -> Res
         || pooling_without_card(&checkpoint, B::classification_pooling(&config)),
         |card| Ok(card.pooling),
     )?;
-    let names = class_names::<B>(&checkpoint, &config, "head.linear.weight")?;
+    let names = class_names(&checkpoint, &B::key_map(&config))?;
     if names.len() == 1 {
         let supported = "two classes or more";
         return Err(unsupported("id2label", "of one class, which stands for regression", supported).into());

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::CheckpointError;
 use super::pattern::{Pattern, Specificity};
+use super::rule::Rule;
 
-/// First segment of the paths of heads. A key may belong to several of them: which one, the model decides.
-const HEAD: &str = "head";
 /// The parent under which the names of old TensorFlow conversions are known.
 const OLD_NORM: &str = "LayerNorm";
 
@@ -33,13 +32,6 @@ pub struct KeyMap {
     as_stored: Vec<Pattern>,
 }
 
-#[derive(Debug, Clone)]
-struct Rule {
-    path: Pattern,
-    key: Pattern,
-    text: String,
-}
-
 impl KeyMap {
     /// An empty table. `base_prefix` is the first segment of the body's keys (`bert`), which a file that was saved from the bare body lacks;
     /// empty when the architecture has none.
@@ -57,8 +49,28 @@ impl KeyMap {
     /// Adds a rule. Both sides have the same number of `*`; [`check`](Self::check) says so if not.
     #[must_use]
     pub fn rule(mut self, path: &str, key: &str) -> Self {
-        self.rules.push(Rule { path: Pattern::new(path), key: Pattern::new(key), text: format!("{path} -> {key}") });
+        self.rules.push(Rule::new(path, key));
         self
+    }
+
+    /// Adds a rule that holds for modules with nothing at `absent` (leading segments of a path), in place of the usual rule
+    /// of the same path: RoBERTa's last linear layer is `classifier.out_proj` after a dense layer, and `classifier` without.
+    /// It waits for [`of_module`](Self::of_module).
+    #[must_use]
+    pub fn rule_without(mut self, absent: &str, path: &str, key: &str) -> Self {
+        self.rules.push(Rule::without(absent, path, key));
+        self
+    }
+
+    /// The table for a module with these parameter paths: rules that wait for what is absent hold or do not.
+    #[must_use]
+    pub fn of_module<'a>(&self, paths: impl IntoIterator<Item = &'a str> + Clone) -> Self {
+        let has = |part: &Pattern| paths.clone().into_iter().any(|path| part.match_start(path).is_some());
+        let mut map = self.clone();
+        for rule in &mut map.rules {
+            rule.decide(&has);
+        }
+        map
     }
 
     /// Adds a pattern over whole keys that are left unread, and why. `*` is one segment, `**` any number of them.
@@ -102,13 +114,24 @@ impl KeyMap {
 
     /// The key of a parameter path; `None` when no rule covers it.
     pub fn to_file(&self, path: &str) -> Option<String> {
-        let matching = self.rules.iter().filter_map(|rule| Some((rule, rule.path.match_start(path)?)));
-        let (rule, (captured, rest)) = matching.max_by_key(|(rule, _)| rule.path.specificity())?;
+        let holding = self.rules.iter().filter(|rule| rule.holds);
+        let matching = holding.filter_map(|rule| Some((rule, rule.path.match_start(path)?)));
+        let (rule, (captured, rest)) =
+            matching.max_by_key(|(rule, _)| (rule.path.specificity(), rule.is_conditional()))?;
         Some(rule.key.fill(&captured, &rest))
     }
 
-    /// The path of a key (normalised, see [`normalise`](Self::normalise)); `None` when no rule covers it, or when it belongs to several
-    /// heads: see [`to_paths`](Self::to_paths).
+    /// Whether the path has this key in some module.
+    fn can_give(&self, path: &str, key: &str) -> bool {
+        let matching: Vec<_> =
+            self.rules.iter().filter_map(|rule| Some((rule, rule.path.match_start(path)?))).collect();
+        let narrowest = matching.iter().map(|(rule, _)| rule.path.specificity()).max();
+        let narrow = matching.iter().filter(|(rule, _)| Some(rule.path.specificity()) == narrowest);
+        narrow.into_iter().any(|(rule, (captured, rest))| rule.key.fill(captured, rest) == key)
+    }
+
+    /// The path of a key (normalised, see [`normalise`](Self::normalise)), in this module or another one; `None` when no rule covers it, or
+    /// when it belongs to several heads: see [`to_paths`](Self::to_paths).
     pub fn to_path(&self, key: &str) -> Option<String> {
         let mut paths = self.to_paths(key);
         if paths.len() == 1 { paths.pop() } else { None }
@@ -123,7 +146,7 @@ impl KeyMap {
             .filter(|(rule, _)| Some(rule.key.specificity()) == narrowest)
             .map(|(rule, (captured, rest))| rule.path.fill(captured, rest))
             // A narrower rule may send that path elsewhere.
-            .filter(|path| self.to_file(path).as_deref() == Some(key))
+            .filter(|path| self.can_give(path, key))
             .collect();
         paths.into_iter().collect()
     }
@@ -187,38 +210,6 @@ impl KeyMap {
             }
         }
         Ok(())
-    }
-}
-
-impl Rule {
-    fn check(&self) -> Result<(), CheckpointError> {
-        let segments = || self.path.segments().iter().chain(self.key.segments());
-        if self.path.stars() != self.key.stars() {
-            return Err(self.bad("both sides need the same number of `*`"));
-        }
-        if segments().any(|part| part.is_empty() || part == "**") {
-            return Err(self.bad("each segment needs a name or `*`; `**` and empty segments are not for rules"));
-        }
-        Ok(())
-    }
-
-    fn check_against(&self, other: &Self) -> Result<(), CheckpointError> {
-        if self.path == other.path {
-            return Err(self.bad(&format!("the same path has the rule `{}`; keep one", other.text)));
-        }
-        let alternatives = self.is_head() && other.is_head();
-        if self.key.overlaps(&other.key) && !alternatives {
-            return Err(self.bad(&format!("the rule `{}` can give the same key; make the keys differ", other.text)));
-        }
-        Ok(())
-    }
-
-    fn is_head(&self) -> bool {
-        self.path.segments()[0] == HEAD
-    }
-
-    fn bad(&self, reason: &str) -> CheckpointError {
-        CheckpointError::BadRule { rule: self.text.clone(), reason: reason.into() }
     }
 }
 
@@ -325,6 +316,27 @@ mod tests {
         let map = map().rule("head.token.linear", "classifier");
         assert_eq!(map.to_paths("classifier.bias"), ["head.linear.bias", "head.token.linear.bias"]);
         assert_eq!(map.to_path("classifier.bias"), None);
+    }
+
+    #[test]
+    fn a_rule_may_hold_only_without_another_part() {
+        let map = KeyMap::new("bert")
+            .rule("head.dense", "classifier.dense")
+            .rule("head.linear", "classifier.out_proj")
+            .rule_without("head.dense", "head.linear", "classifier");
+        map.check().expect("no contradiction");
+        let (with, without) =
+            (map.of_module(["head.dense.bias", "head.linear.bias"]), map.of_module(["head.dense2.bias"]));
+        for (map, key) in
+            [(&map, "classifier.out_proj.bias"), (&with, "classifier.out_proj.bias"), (&without, "classifier.bias")]
+        {
+            assert_eq!(map.to_file("head.linear.bias").as_deref(), Some(key));
+            for key in ["classifier.out_proj.bias", "classifier.bias"] {
+                assert_eq!(map.to_path(key).as_deref(), Some("head.linear.bias"), "{key} of some module");
+            }
+        }
+        let twice = map.rule_without("head.norm", "head.linear", "other");
+        assert!(matches!(twice.check(), Err(CheckpointError::BadRule { .. })), "both could hold");
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub fn load_reader<B: FromPretrained>(folder: &Path, device: &Device) -> Result<
     check_class(&checkpoint, CLASS)?;
     let card = Card::read(folder, HEAD)?;
     let pooling = card.as_ref().map_or(Pooling::Cls, |card| card.pooling);
-    let head = SpanHead::new(B::hidden_size(&config), 0, device);
+    let head = B::span_head(&config, 0, device);
     let model = load_whole(&checkpoint, &Model { backbone: B::build(&config, pooling, 0, device), head })?;
     let windows = card.and_then(|card| card.windows).unwrap_or_else(|| fitting(B::max_length(&config)));
     let task = QuestionAnswering::new(checkpoint.tokenizer()?, windows)?;

@@ -33,7 +33,7 @@ pub fn save_tagger<B: FromPretrained>(
     write_model_folder(folder.as_ref(), |folder| {
         let mut extra = label_maps(task.labels());
         extra.push(("architectures", json!([format!("{}{CLASS}", B::class_prefix(config))])));
-        extra.push(("classifier_dropout", json!(model.head.dropout())));
+        extra.push((B::DROPOUT_FIELD, json!(model.head.dropout())));
         write_model(folder, model, config, &extra)?;
         write_tokenizer(folder, task.tokenizer(), task.max_length(), B::INPUT_NAMES)?;
         Ok(card.write(folder)?)
@@ -60,11 +60,11 @@ pub fn load_tagger<B: FromPretrained>(folder: &Path, device: &Device) -> Result<
     let config = checkpoint.config::<B>()?;
     check_class(&checkpoint, CLASS)?;
     let card = Card::read(folder, HEAD)?;
-    let names = class_names::<B>(&checkpoint, &config, "head.linear.weight")?;
-    let head = TokenClassifier::new(B::hidden_size(&config), names.len(), 0, device);
+    let map = B::key_map(&config).of_module(["head.linear.weight"]);
+    let names = class_names(&checkpoint, &map)?;
     let pooling = card.as_ref().map_or(Pooling::Cls, |card| card.pooling);
-    let fresh =
-        Model { backbone: B::build(&config, pooling, 0, device), head: head.with_dropout(B::head_dropout(&config)) };
+    let head = B::token_classifier(&config, names.len(), 0, device);
+    let fresh = Model { backbone: B::build(&config, pooling, 0, device), head };
     let model = load_whole(&checkpoint, &fresh)?;
     let max_length = card.map_or_else(|| B::max_length(&config), |card| card.max_length);
     let task = TokenTagging::new(checkpoint.tokenizer()?, Labels::from_names(names)?, max_length)?;

@@ -5,10 +5,12 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Tensor;
 use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde_json::{Map, Value};
 
+use super::apply::{Held, floats};
 use super::error::CheckpointError;
 use super::header::{MAX_HEADER, METADATA};
 use crate::file::{beside, parent, sync_file, sync_folder, write_atomically};
@@ -94,18 +96,42 @@ pub fn save_tensors(
 ) -> Result<(), CheckpointError> {
     let path = path.as_ref();
     let (header, values) = layout(path, tensors, metadata)?;
-    write_file(path, |file| write_tensors(file, &header, &values))
+    write_file(path, |file| write_tensors(file, &header, values))
 }
 
-/// As [`save_tensors`]; gives the blake3 hash of the file too, which need not be read again for it.
+/// As [`save_tensors`], a tensor at a time; gives the blake3 hash of the file too, which need not be read again for it.
 pub(crate) fn save_tensors_hashed(
     path: &Path,
-    tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
+    tensors: impl IntoIterator<Item = Held>,
 ) -> Result<blake3::Hash, CheckpointError> {
     let (header, values) = layout(path, tensors, &[])?;
     let mut hasher = blake3::Hasher::new();
-    write_file(path, |file| write_tensors(&mut Hashing { file, hasher: &mut hasher }, &header, &values))?;
+    write_file(path, |file| write_tensors(&mut Hashing { file, hasher: &mut hasher }, &header, values))?;
     Ok(hasher.finalize())
+}
+
+/// Values to be written: on the host already, or on a device.
+trait Values {
+    fn count(&self) -> usize;
+    fn on_host(self) -> Vec<f32>;
+}
+
+impl Values for Vec<f32> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+    fn on_host(self) -> Vec<f32> {
+        self
+    }
+}
+
+impl Values for Tensor<1> {
+    fn count(&self) -> usize {
+        self.dims()[0]
+    }
+    fn on_host(self) -> Vec<f32> {
+        floats(self.into_data())
+    }
 }
 
 /// Hashes what passes through.
@@ -127,15 +153,15 @@ impl Write for Hashing<'_> {
 }
 
 /// The header of a file and the values that follow it, sorted by key.
-fn layout(
+fn layout<V: Values>(
     path: &Path,
-    tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
+    tensors: impl IntoIterator<Item = (String, Vec<usize>, V)>,
     metadata: &[(&str, &str)],
-) -> Result<(Vec<u8>, Vec<Vec<f32>>), CheckpointError> {
+) -> Result<(Vec<u8>, Vec<V>), CheckpointError> {
     let mut sorted = BTreeMap::new();
     for (key, shape, values) in tensors {
-        if shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size)) != Some(values.len()) {
-            return Err(CheckpointError::WrongLength { key, shape, values: values.len() });
+        if shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size)) != Some(values.count()) {
+            return Err(CheckpointError::WrongLength { key, shape, values: values.count() });
         }
         if key == METADATA || sorted.contains_key(&key) {
             return Err(twice(&key, if key == METADATA { "the format itself" } else { "the tensors to save" }));
@@ -146,10 +172,10 @@ fn layout(
     Ok((header, sorted.into_values().map(|(_, values)| values).collect()))
 }
 
-fn write_tensors(file: &mut dyn Write, header: &[u8], tensors: &[Vec<f32>]) -> io::Result<()> {
+fn write_tensors<V: Values>(file: &mut dyn Write, header: &[u8], tensors: Vec<V>) -> io::Result<()> {
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header)?;
-    tensors.iter().try_for_each(|values| write_values(file, values))
+    tensors.into_iter().try_for_each(|values| write_values(file, &values.on_host()))
 }
 
 #[cfg(target_endian = "little")]
@@ -167,14 +193,14 @@ fn twice(key: &str, first: &str) -> CheckpointError {
 }
 
 /// The header's JSON, filled up with spaces so that the data starts at a multiple of 8.
-fn header(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>, metadata: &[(&str, &str)]) -> io::Result<Vec<u8>> {
+fn header<V: Values>(tensors: &BTreeMap<String, (Vec<usize>, V)>, metadata: &[(&str, &str)]) -> io::Result<Vec<u8>> {
     let mut texts = BTreeMap::from([("format", "pt")]);
     texts.extend(metadata.iter().copied());
     let mut map = Map::new();
     map.insert(METADATA.into(), serde_json::to_value(texts)?);
     let mut offset = 0;
     for (key, (shape, values)) in tensors {
-        let end = offset + values.len() * size_of::<f32>();
+        let end = offset + values.count() * size_of::<f32>();
         let info = TensorInfo { dtype: Dtype::F32, shape: shape.clone(), data_offsets: (offset, end) };
         map.insert(key.clone(), serde_json::to_value(info)?);
         offset = end;

@@ -10,9 +10,11 @@ mod masked_lm;
 mod number;
 mod pair;
 mod pretraining;
+mod replaced;
 mod row_loss;
 mod span;
 mod token;
+mod two_classifiers;
 
 pub use crate::loss::{Loss, cross_entropy};
 pub use causal_lm::CausalLm;
@@ -25,9 +27,11 @@ pub use masked_lm::{MaskedLm, MaskedTargets};
 pub use number::{NumberLoss, Regressor};
 pub use pair::PairClassifier;
 pub use pretraining::{Pretraining, PretrainingTargets};
+pub use replaced::ReplacedToken;
 pub use row_loss::RowLoss;
 pub use span::{SpanHead, SpanLogits, SpanTargets};
 pub use token::{IGNORED, TokenClassifier};
+pub use two_classifiers::{TwoClassifiers, TwoLogits, TwoTargets};
 
 use crate::backbone::InputError;
 use crate::metric::Scores;

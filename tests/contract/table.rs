@@ -3,7 +3,7 @@
 use super::device;
 use burn::tensor::{Tensor, TensorData};
 use rekindle::Model;
-use rekindle::backbone::{Bert, Pooled, Pooling, Roberta, TextInput};
+use rekindle::backbone::{Albert, Bert, DistilBert, Electra, Esm, MpNet, Pooled, Pooling, Roberta, TextInput};
 use rekindle::checkpoint::FromPretrained;
 use rekindle::params::check_stages;
 
@@ -24,6 +24,21 @@ backbones! {
         "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9, "pad_token_id": 0};
     roberta: Roberta, text(), [Cls, Mean, Pooler], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
         "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9, "type_vocab_size": 1};
+    distilbert: DistilBert, text(), [Cls, Mean, Pooler], {"vocab_size": 20, "dim": 8, "n_layers": 3, "n_heads": 2,
+        "hidden_dim": 12, "max_position_embeddings": 9};
+    electra: Electra, text(), [Cls, Mean, Pooler], {"vocab_size": 20, "embedding_size": 6, "hidden_size": 8,
+        "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9};
+    albert: Albert, text(), [Cls, Mean, Pooler], {"vocab_size": 20, "embedding_size": 6, "hidden_size": 8,
+        "num_hidden_layers": 3, "num_hidden_groups": 2, "inner_group_num": 2, "num_attention_heads": 2,
+        "intermediate_size": 12, "max_position_embeddings": 9};
+    mpnet: MpNet, text(), [Cls, Mean, Pooler], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9};
+    esm: Esm, text(), [Cls, Mean, Pooler], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9, "pad_token_id": 0,
+        "position_embedding_type": "rotary", "token_dropout": true, "mask_token_id": 8};
+    esm_of_absolute_positions: Esm, text(), [Mean], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9, "pad_token_id": 0,
+        "emb_layer_norm_before": true};
 }
 
 fn keeps_the_contract<B: FromPretrained>(pooling: Pooling, input: B::Input, config: serde_json::Value)

@@ -2,7 +2,7 @@
 
 use super::findings::{Array, Findings, Row};
 use super::inputs::Inputs;
-use super::named::{file_keys, key_of, lookup, parameters};
+use super::named::{file_keys, key_of, lookup, map_of, parameters};
 use super::readme::{Settings, Spread, base_folder, read};
 use super::task::{Task, Traced, load_still, loss};
 use super::{Options, Result, classes};
@@ -90,10 +90,10 @@ struct Outcome<B, H> {
 impl Base<'_> {
     /// Repeats the run of one file.
     pub(crate) fn check<B: Traced, H: Task<B>>(&self, path: &Path) -> Result<Vec<Row>> {
-        let map = B::key_map(&self.checkpoint.config::<B>()?);
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let file = Tensors::open_file(path)?;
         let start = load_still::<B, H>(&self.checkpoint, &self.options.device)?;
+        let map = map_of(&start, &self.checkpoint.config::<B>()?)?;
         let before = parameters(&start, &map)?;
         let trained = trained_keys(&map, &file)?;
         let policy = Exactly { map, keys: trained.keys().cloned().collect() };

@@ -35,6 +35,11 @@ pub(super) fn encoder_key_map(prefix: &str) -> KeyMap {
         ("encoder.layer.*.norm", "encoder.layer.*.output.LayerNorm"),
         ("pooler.dense", "pooler.dense"),
     ];
+    body_key_map(prefix, &rules)
+}
+
+/// A body's table of (path, key), whose keys start with `prefix`. The pooler may be missing.
+pub(super) fn body_key_map(prefix: &str, rules: &[(&str, &str)]) -> KeyMap {
     rules
         .iter()
         .fold(KeyMap::new(prefix), |map, (path, key)| map.rule(&format!("backbone.{path}"), &format!("{prefix}.{key}")))

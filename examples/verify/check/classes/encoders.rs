@@ -1,8 +1,8 @@
 //! Encoders.
 
 use crate::check::case::classes;
-use rekindle::backbone::{Bert, Roberta};
-use rekindle::head::{Classifier, MaskedLm, MultipleChoice, Pretraining, SpanHead, TokenClassifier};
+use rekindle::backbone::{Albert, Bert, DistilBert, Electra, Esm, MpNet, Roberta};
+use rekindle::head::{Classifier, MaskedLm, MultipleChoice, Pretraining, ReplacedToken, SpanHead, TokenClassifier};
 
 classes! {
     "BertModel" => Body<Bert>,
@@ -15,11 +15,48 @@ classes! {
     "RobertaModel" => Body<Roberta>,
     "RobertaForMaskedLM" => With<Roberta, MaskedLm>,
     "RobertaForSequenceClassification" => With<Roberta, Classifier>,
+    "RobertaForTokenClassification" => With<Roberta, TokenClassifier>,
     "RobertaForMultipleChoice" => With<Roberta, MultipleChoice>,
     "RobertaForQuestionAnswering" => With<Roberta, SpanHead>,
     "XLMRobertaModel" => Body<Roberta>,
     "XLMRobertaForMaskedLM" => With<Roberta, MaskedLm>,
     "XLMRobertaForSequenceClassification" => With<Roberta, Classifier>,
+    "XLMRobertaForTokenClassification" => With<Roberta, TokenClassifier>,
     "XLMRobertaForMultipleChoice" => With<Roberta, MultipleChoice>,
     "XLMRobertaForQuestionAnswering" => With<Roberta, SpanHead>,
+    "CamembertModel" => Body<Roberta>,
+    "CamembertForMaskedLM" => With<Roberta, MaskedLm>,
+    "CamembertForSequenceClassification" => With<Roberta, Classifier>,
+    "CamembertForTokenClassification" => With<Roberta, TokenClassifier>,
+    "CamembertForMultipleChoice" => With<Roberta, MultipleChoice>,
+    "CamembertForQuestionAnswering" => With<Roberta, SpanHead>,
+    "DistilBertModel" => Body<DistilBert>,
+    "DistilBertForMaskedLM" => With<DistilBert, MaskedLm>,
+    "DistilBertForSequenceClassification" => With<DistilBert, Classifier>,
+    "DistilBertForTokenClassification" => With<DistilBert, TokenClassifier>,
+    "DistilBertForMultipleChoice" => With<DistilBert, MultipleChoice>,
+    "DistilBertForQuestionAnswering" => With<DistilBert, SpanHead>,
+    "ElectraModel" => Body<Electra>,
+    "ElectraForPreTraining" => With<Electra, ReplacedToken>,
+    "ElectraForMaskedLM" => With<Electra, MaskedLm>,
+    "ElectraForSequenceClassification" => With<Electra, Classifier>,
+    "ElectraForTokenClassification" => With<Electra, TokenClassifier>,
+    "ElectraForMultipleChoice" => With<Electra, MultipleChoice>,
+    "ElectraForQuestionAnswering" => With<Electra, SpanHead>,
+    "AlbertModel" => Body<Albert>,
+    "AlbertForMaskedLM" => With<Albert, MaskedLm>,
+    "AlbertForSequenceClassification" => With<Albert, Classifier>,
+    "AlbertForTokenClassification" => With<Albert, TokenClassifier>,
+    "AlbertForMultipleChoice" => With<Albert, MultipleChoice>,
+    "AlbertForQuestionAnswering" => With<Albert, SpanHead>,
+    "MPNetModel" => Body<MpNet>,
+    "MPNetForMaskedLM" => With<MpNet, MaskedLm>,
+    "MPNetForSequenceClassification" => With<MpNet, Classifier>,
+    "MPNetForTokenClassification" => With<MpNet, TokenClassifier>,
+    "MPNetForMultipleChoice" => With<MpNet, MultipleChoice>,
+    "MPNetForQuestionAnswering" => With<MpNet, SpanHead>,
+    "EsmModel" => Body<Esm>,
+    "EsmForMaskedLM" => With<Esm, MaskedLm>,
+    "EsmForSequenceClassification" => With<Esm, Classifier>,
+    "EsmForTokenClassification" => With<Esm, TokenClassifier>,
 }

@@ -6,11 +6,13 @@ use crate::check::findings::Array;
 use crate::check::inputs::Inputs;
 use crate::check::task::{Task, Traced};
 use burn::tensor::Device;
-use rekindle::backbone::{Bert, BertConfig, Pooled, Pooling, Roberta, RobertaConfig, TextFeatures};
-use rekindle::checkpoint::{Checkpoint, CheckpointError, Tensors};
+use rekindle::backbone::{
+    Albert, Bert, BertConfig, DistilBert, Electra, ElectraConfig, Esm, MpNet, Pooled, Pooling, Roberta, TextFeatures,
+};
+use rekindle::checkpoint::{Checkpoint, CheckpointError, FromPretrained, Tensors};
 use rekindle::head::{
     Classifier, LabelLoss, MaskedLm, MaskedTargets, MultiLabel, MultipleChoice, NumberLoss, Pretraining,
-    PretrainingTargets, Regressor, SpanHead, SpanTargets, TokenClassifier,
+    PretrainingTargets, Regressor, ReplacedToken, SpanHead, SpanTargets, TokenClassifier,
 };
 use std::marker::PhantomData;
 
@@ -106,37 +108,41 @@ pub(crate) fn rows_of(checkpoint: &Checkpoint, map: &rekindle::checkpoint::KeyMa
     Ok(tensors.shape(file_key)?.first().copied().unwrap_or(0))
 }
 
-impl Task<Bert> for MaskedLm {
-    fn fresh(_: &Checkpoint, config: &BertConfig, device: &Device) -> Result<Self> {
-        let BertConfig { hidden_size, vocab_size, hidden_act, layer_norm_eps, .. } = *config;
-        Ok(MaskedLm::with(hidden_size, vocab_size, hidden_act, layer_norm_eps, 0, device))
+macro_rules! masked_lm {
+    ($($backbone:ty),* $(,)?) => {$(
+        impl Task<$backbone> for MaskedLm {
+            fn fresh(_: &Checkpoint, config: &<$backbone as FromPretrained>::Config, device: &Device) -> Result<Self> {
+                Ok(<$backbone>::masked_lm(config, 0, device))
+            }
+            fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
+                let (at, tokens) = inputs.token_labels(rows, device)?;
+                Ok(MaskedTargets { at, tokens })
+            }
+            fn outputs(output: Self::Output) -> Vec<(&'static str, Array)> {
+                vec![("logits", Array::of(output))]
+            }
+        }
+    )*};
+}
+masked_lm!(Albert, Bert, DistilBert, Electra, Esm, MpNet, Roberta);
+
+impl Task<Electra> for ReplacedToken {
+    fn fresh(_: &Checkpoint, config: &ElectraConfig, device: &Device) -> Result<Self> {
+        Ok(Electra::replaced_token(config, 0, device))
     }
     fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
-        let (at, tokens) = inputs.token_labels(rows, device)?;
-        Ok(MaskedTargets { at, tokens })
+        inputs.int("labels", rows, device)
     }
     fn outputs(output: Self::Output) -> Vec<(&'static str, Array)> {
         vec![("logits", Array::of(output))]
     }
 }
 
-impl Task<Roberta> for MaskedLm {
-    fn fresh(_: &Checkpoint, config: &RobertaConfig, device: &Device) -> Result<Self> {
-        Ok(Roberta::masked_lm(config, 0, device))
-    }
-    fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
-        <Self as Task<Bert>>::targets(inputs, rows, device)
-    }
-    fn outputs(output: Self::Output) -> Vec<(&'static str, Array)> {
-        <Self as Task<Bert>>::outputs(output)
-    }
-}
-
 impl<B: Traced<Features = TextFeatures>> Task<B> for TokenClassifier {
     fn fresh(checkpoint: &Checkpoint, config: &B::Config, device: &Device) -> Result<Self> {
-        let num_labels = rows_of(checkpoint, &B::key_map(config), "head.linear.weight")?;
-        let head = TokenClassifier::new(B::hidden_size(config), num_labels, 0, device);
-        Ok(head.with_dropout(B::head_dropout(config)))
+        let path = "head.linear.weight";
+        let num_labels = rows_of(checkpoint, &B::key_map(config).of_module([path]), path)?;
+        Ok(B::token_classifier(config, num_labels, 0, device))
     }
     fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
         inputs.int("labels", rows, device)
@@ -148,7 +154,7 @@ impl<B: Traced<Features = TextFeatures>> Task<B> for TokenClassifier {
 
 impl<B: Traced<Features = TextFeatures>> Task<B> for SpanHead {
     fn fresh(_: &Checkpoint, config: &B::Config, device: &Device) -> Result<Self> {
-        Ok(SpanHead::new(B::hidden_size(config), 0, device))
+        Ok(B::span_head(config, 0, device))
     }
     fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
         let places = |name: &str| inputs.int(name, rows, device);
