@@ -101,11 +101,11 @@ fn runs_learn_which_texts_belong_together() {
     let rows = task.encode(&pairs).unwrap();
     let head = SentenceEmbedder::new(PairLoss::Cosent { scale: 20.0 }).unwrap();
     let mut model = Model::new(bert(2, 0.0, Pooling::Mean), head);
-    let spearman = |model: &_| evaluate(model, &task, &rows, 8, 1).unwrap().regression(0).unwrap().spearman().unwrap();
-    let before = spearman(&model);
+    let loss = |model: &_| evaluate(model, &task, &rows, 8, 1).unwrap().summary().loss;
+    let before = loss(&model);
     let data = Data { train: &rows[..], validation: &[] };
     fit(&mut model, &task, data, &Freeze::Nothing, &recipe, &mut []).unwrap();
-    assert!(spearman(&model) > before + 0.3 && spearman(&model) > 0.7, "{} was {before}", spearman(&model));
+    assert!(loss(&model) < before / 4.0, "{} was {before}", loss(&model));
 
     let embedder = Embedder::new(&model, tokenizer(), 16);
     let texts: Vec<&str> = pairs.iter().map(|pair| pair.0.as_str()).chain(["my"]).collect();
