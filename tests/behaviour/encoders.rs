@@ -178,6 +178,8 @@ fn a_configuration_that_cannot_be_built_names_its_field() {
     refused::<DistilBert>(json!({ "qa_dropout": 1.0 }), "qa_dropout");
     refused::<Electra>(json!({ "is_decoder": true }), "is_decoder");
     refused::<Electra>(json!({ "embedding_size": usize::MAX }), "hidden_size");
+    refused::<Electra>(json!({ "summary_type": "mean" }), "summary_type");
+    refused::<Electra>(json!({ "summary_first_dropout": 0.1 }), "summary_first_dropout");
     refused::<MpNet>(json!({ "relative_attention_num_buckets": 31 }), "relative_attention_num_buckets");
     refused::<MpNet>(json!({ "max_position_embeddings": 2 }), "max_position_embeddings");
     refused::<MpNet>(json!({ "vocab_size": 1 }), "vocab_size");
