@@ -45,6 +45,36 @@ pub enum InputError {
         /// The shape of the ids.
         expected: Vec<usize>,
     },
+    /// Images of another kind than the network's.
+    #[error("the images have {found} channels, this network reads {expected}; convert them")]
+    Channels {
+        /// Channels of the images.
+        found: usize,
+        /// Channels of the network.
+        expected: usize,
+    },
+    /// Images that are too small for the network's patches or windows.
+    #[error(
+        "the images are {height} x {width} pixels, this network reads {least_height} x {least_width} or more; enlarge them"
+    )]
+    TooSmall {
+        /// Height of the images.
+        height: usize,
+        /// Width of the images.
+        width: usize,
+        /// Least height.
+        least_height: usize,
+        /// Least width.
+        least_width: usize,
+    },
+    /// Two parts of a pair with another number of rows.
+    #[error("there are {images} images and {texts} texts; give one text for each image")]
+    Unpaired {
+        /// Rows of images.
+        images: usize,
+        /// Rows of texts.
+        texts: usize,
+    },
     /// A class that the head does not have.
     #[error("class {class} is not one of the head's {classes}; make the head for as many classes as there are labels")]
     ClassOutOfRange {

@@ -6,6 +6,7 @@ mod features;
 mod input;
 mod stages;
 mod text_state;
+mod vision;
 
 pub use encoder::{
     Albert, AlbertConfig, Bert, BertConfig, DistilBert, DistilBertConfig, Electra, ElectraConfig, Esm, EsmConfig,
@@ -17,6 +18,10 @@ pub use features::{Maps, Pooled, Pooling, TextFeatures, Tied, Tokens};
 pub use input::{InputError, TextInput};
 pub use stages::{Stage, Stages};
 pub use text_state::TextState;
+pub use vision::{
+    ConvNext, ConvNextConfig, Dinov2, Dinov2Config, ImageInput, MapFeatures, MapState, PatchFeatures, PatchState,
+    ResNet, ResNetConfig, ResNetLayer, Sides, Swin, SwinConfig, Vit, VitConfig,
+};
 
 use crate::rows::Rows;
 use burn::module::{Module, ModuleDisplay};
@@ -73,9 +78,14 @@ pub trait Backbone: Module + ModuleDisplay {
     }
 
     /// Multiplications and additions that [`stage_pooled`](Self::stage_pooled) leaves out of one row of `seq`; 0 where it
-    /// does what [`stage`](Self::stage) does. A forecast counts them, and the key of a cached state depends on them.
+    /// computes what [`stage`](Self::stage) does. A forecast counts them.
     fn operations_spared(&self, _stage: usize, _seq: usize) -> f64 {
         0.0
+    }
+
+    /// Whether [`stage_pooled`](Self::stage_pooled) leaves anything out of the state: the key of a cached state depends on it.
+    fn leaves_out(&self, stage: usize) -> bool {
+        self.operations_spared(stage, 2) > 0.0
     }
 
     /// Unpacks the last state. It computes with no parameter (it may show one to the heads, as a tied embedding).

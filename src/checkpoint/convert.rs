@@ -5,6 +5,9 @@ use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 use safetensors::Dtype;
 
+use super::blocks::Block;
+use super::number_type::NumberType;
+
 /// Values that one job converts: few enough to share among cores, many enough to be worth a job.
 const JOB: usize = 1 << 16;
 /// A tile of a transposition, which fits into the first cache.
@@ -18,15 +21,17 @@ pub(super) enum Coding {
     F64,
     F16,
     BF16,
+    Block(&'static Block),
 }
 
 impl Coding {
-    pub(super) fn of(dtype: Dtype) -> Option<Self> {
-        match dtype {
-            Dtype::F32 => Some(Self::F32),
-            Dtype::F64 => Some(Self::F64),
-            Dtype::F16 => Some(Self::F16),
-            Dtype::BF16 => Some(Self::BF16),
+    pub(super) fn of(kind: NumberType) -> Option<Self> {
+        match kind {
+            NumberType::Plain(Dtype::F32) => Some(Self::F32),
+            NumberType::Plain(Dtype::F64) => Some(Self::F64),
+            NumberType::Plain(Dtype::F16) => Some(Self::F16),
+            NumberType::Plain(Dtype::BF16) => Some(Self::BF16),
+            NumberType::Block(block) if block.decode.is_some() => Some(Self::Block(block)),
             _ => None,
         }
     }
@@ -37,12 +42,16 @@ impl Coding {
             Self::F64 => 8,
             Self::F32 => 4,
             Self::F16 | Self::BF16 => 2,
+            Self::Block(block) => block.bytes,
         }
     }
 
     /// Values of that piece.
     pub(super) fn block_values(self) -> usize {
-        1
+        match self {
+            Self::Block(block) => block.values,
+            _ => 1,
+        }
     }
 
     /// The bytes that so many values take, which are whole blocks.
@@ -57,6 +66,11 @@ impl Coding {
             // A half's bits are the upper ones of a float.
             Self::BF16 => each(bytes, values, |[low, high]| f32::from_le_bytes([0, 0, low, high])),
             Self::F16 => halves(bytes, values),
+            Self::Block(block) => {
+                let blocks = values.chunks_exact_mut(block.values).zip(bytes.chunks_exact(block.bytes));
+                let decode = block.decode.unwrap_or(|_, _| ());
+                blocks.for_each(|(values, bytes)| decode(bytes, values));
+            }
         }
     }
 }
@@ -140,6 +154,7 @@ mod tests {
             Coding::F64 => f64::from(*value).to_le_bytes().to_vec(),
             Coding::F16 => f16::from_f32(*value).to_le_bytes().to_vec(),
             Coding::BF16 => bf16::from_f32(*value).to_le_bytes().to_vec(),
+            Coding::Block(_) => unreachable!("blocks hold no values exactly"),
         };
         values.iter().flat_map(bytes).collect()
     }

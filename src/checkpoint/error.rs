@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use safetensors::Dtype;
+use super::number_type::NumberType;
 
 /// An error of reading, translating or writing a checkpoint. Each message names the thing and says the mend.
 #[derive(Debug, thiserror::Error)]
@@ -27,16 +27,18 @@ pub enum CheckpointError {
         /// The file names that would have done.
         looked_for: Vec<String>,
     },
-    /// The folder holds weights in PyTorch's pickle format only.
+    /// A PyTorch file holds something else than tensors in a dictionary, such as code to run.
     #[error(
-        "`{}` is a pickle, which can run code when it is opened, so it is not read; convert it once in Python: \
-         `import torch, safetensors.torch as s; w = torch.load(\"pytorch_model.bin\", weights_only=True); \
+        "`{}` holds {what}: of a PyTorch file, tensors in a dictionary are read, and nothing is run; if you trust it, save its tensors \
+         in Python: `import torch, safetensors.torch as s; w = torch.load(\"{}\", weights_only=False); \
          s.save_file({{k: v.clone().contiguous() for k, v in w.items()}}, \"model.safetensors\", metadata={{\"format\": \"pt\"}})`",
-        path.display()
+        path.display(), file_name(path)
     )]
-    PickleOnly {
-        /// The pickle.
+    NotAStateDict {
+        /// The file.
         path: PathBuf,
+        /// What it holds, such as "the global `os.system`".
+        what: String,
     },
     /// A folder that a model should replace holds something else.
     #[error(
@@ -113,7 +115,7 @@ pub enum CheckpointError {
         /// The key.
         key: String,
         /// How it is stored.
-        dtype: Dtype,
+        dtype: NumberType,
         /// What was asked for: `f32` or `i64`.
         wanted: &'static str,
         /// The number types that would have done.
@@ -202,6 +204,10 @@ impl CheckpointError {
     }
 }
 
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 fn place(line: usize, column: usize) -> String {
     if line == 0 { String::new() } else { format!(" line {line} column {column}") }
 }
@@ -239,7 +245,9 @@ mod tests {
 
     #[test]
     fn the_conversion_hint_is_valid_python_braces() {
-        let message = CheckpointError::PickleOnly { path: "m/pytorch_model.bin".into() }.to_string();
+        let path = "m/pytorch_model.bin".into();
+        let message = CheckpointError::NotAStateDict { path, what: "a list".into() }.to_string();
+        assert!(message.contains("torch.load(\"pytorch_model.bin\", "), "{message}");
         assert!(message.contains("s.save_file({k: v.clone().contiguous() for k, v in w.items()}"), "{message}");
     }
 }

@@ -9,12 +9,12 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::path::Path;
 
-use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 use super::error::CheckpointError;
 use super::map::MappedFile;
+use super::number_type::NumberType;
 
 /// Bytes of the little-endian length in front of the header.
 pub(super) const LENGTH_BYTES: usize = 8;
@@ -26,10 +26,12 @@ pub(super) const METADATA: &str = "__metadata__";
 /// One tensor's place in the file.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Entry {
-    pub(super) dtype: Dtype,
+    pub(super) dtype: NumberType,
     pub(super) shape: Vec<usize>,
     /// Bytes from the start of the file, which are there.
     pub(super) range: Range<usize>,
+    /// Distance of neighbours along each axis in values, where they do not lie one after the other.
+    pub(super) strides: Option<Vec<usize>>,
 }
 
 /// A header that agrees with the file's length.
@@ -89,7 +91,8 @@ fn place(
             ));
         }
         covered = end;
-        placed.insert(key, Entry { dtype: info.dtype, shape: info.shape, range: start + begin..start + end });
+        let (dtype, range) = (NumberType::Plain(info.dtype), start + begin..start + end);
+        placed.insert(key, Entry { dtype, shape: info.shape, range, strides: None });
     }
     if covered != data_length {
         return Err(format!("its tensors end at byte {covered}, but {data_length} bytes of data follow the header"));
@@ -100,8 +103,7 @@ fn place(
 /// The bytes that a tensor takes; `None` when the number overflows or is not whole.
 fn byte_size(info: &TensorInfo) -> Option<usize> {
     let count = info.shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size))?;
-    let bits = count.checked_mul(info.dtype.bitsize())?;
-    (bits % 8 == 0).then_some(bits / 8)
+    NumberType::Plain(info.dtype).byte_size(count)
 }
 
 /// The pairs as a map; the second of two equal keys is an error.

@@ -1,4 +1,4 @@
-//! `model.safetensors.index.json`: which shard holds which tensor.
+//! `model.safetensors.index.json`, `pytorch_model.bin.index.json`: which shard holds which tensor.
 
 use std::collections::BTreeMap;
 use std::fs;

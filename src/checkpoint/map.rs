@@ -31,8 +31,17 @@ impl MappedFile {
         self.length
     }
 
-    /// Maps the bytes of `range`, which ends where the file ends or before.
+    /// Maps the bytes of `range`, which ends where the file ends or before, and reads them.
     pub(super) fn range(&self, range: Range<usize>) -> Result<Mapping, CheckpointError> {
+        self.map(range, true)
+    }
+
+    /// Maps the whole file; only what is looked at is read.
+    pub(super) fn untouched(&self) -> Result<Mapping, CheckpointError> {
+        self.map(0..self.length, false)
+    }
+
+    fn map(&self, range: Range<usize>, read: bool) -> Result<Mapping, CheckpointError> {
         // What lies beyond a file's end can be mapped, and kills the process when it is read.
         let now = Self::length_of(&self.file, &self.path)?;
         if now < range.end {
@@ -43,7 +52,10 @@ impl MappedFile {
             return Ok(Mapping(None));
         }
         let mut options = MmapOptions::new();
-        options.offset(range.start as u64).len(range.len()).populate();
+        options.offset(range.start as u64).len(range.len());
+        if read {
+            options.populate();
+        }
         // No crate has a safe form. It is sound while nobody writes into the file or cuts it in place, as the
         // documentation of `Tensors` asks; writers of checkpoints, ours too, replace files by renaming.
         #[allow(unsafe_code)]

@@ -4,29 +4,39 @@
 //! plain vectors, [`KeyMap`] translates names, [`LoadReport`] says what became of each of them.
 
 mod apply;
+mod blocks;
 mod classifier;
 mod convert;
+mod cursor;
 mod error;
 mod fill;
+mod gguf;
 mod header;
 mod index;
 mod key_map;
 mod map;
+mod number_type;
 mod pattern;
+mod pickle;
 mod pretrained;
 mod report;
 mod rule;
 mod shard;
 mod stored;
+mod strided;
 mod tensors;
+mod torch;
 mod write;
 
 pub(crate) use apply::{Held, floats, held, load_selected, selected};
 pub use apply::{load_weights, save_weights};
+pub use blocks::Block;
 pub use classifier::{Card, SavedClassifier, load_classifier, save_classifier};
 pub use error::CheckpointError;
+pub use gguf::gguf_metadata;
 pub use key_map::KeyMap;
-pub use pretrained::{Checkpoint, FromPretrained, Loaded, check_model_folder, save_pretrained};
+pub use number_type::NumberType;
+pub use pretrained::{Checkpoint, Companions, FromPretrained, Loaded, check_model_folder, save_pretrained};
 pub use report::LoadReport;
 pub use safetensors::Dtype;
 pub use stored::TensorBytes;

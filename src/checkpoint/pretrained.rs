@@ -22,7 +22,7 @@ pub trait FromPretrained: Backbone {
     type Config: Clone + Serialize + DeserializeOwned + 'static;
     /// The `model_type`s of `config.json` that it reads, its own first.
     const MODEL_TYPES: &'static [&'static str];
-    /// What its tokenizer makes for it (`model_input_names`).
+    /// What its tokenizer makes for it (`model_input_names`); read for backbones that read text.
     const INPUT_NAMES: &'static [&'static str] = &["input_ids", "token_type_ids", "attention_mask"];
 
     /// The field of `config.json` that keeps a classification head's dropout.
@@ -43,11 +43,15 @@ pub trait FromPretrained: Backbone {
     /// Width of the pooled features.
     fn hidden_size(config: &Self::Config) -> usize;
 
-    /// Longest input in tokens.
-    fn max_length(config: &Self::Config) -> usize;
+    /// Longest input in tokens; backbones that read text say it.
+    fn max_length(_config: &Self::Config) -> usize {
+        usize::MAX
+    }
 
-    /// Dropout before a classification head.
-    fn head_dropout(config: &Self::Config) -> f64;
+    /// Dropout before a classification head; none unless a backbone says otherwise.
+    fn head_dropout(_config: &Self::Config) -> f64 {
+        0.0
+    }
 
     /// How its features are pooled.
     fn pooling(&self) -> Pooling;
@@ -89,7 +93,8 @@ pub trait FromPretrained: Backbone {
     }
 }
 
-/// A model folder as Hugging Face lays it out: `config.json`, weights in safetensors, a tokenizer.
+/// A model folder as Hugging Face lays it out: `config.json`, weights in safetensors or PyTorch's own form, a tokenizer or
+/// a preprocessor.
 #[derive(Debug)]
 pub struct Checkpoint {
     folder: PathBuf,
@@ -184,6 +189,16 @@ impl Checkpoint {
         Ok(TextTokenizer::from_folder(&self.folder)?)
     }
 
+    /// The content of `preprocessor_config.json`, which says how images are scaled and normalised; `None` where the folder
+    /// has none.
+    ///
+    /// # Errors
+    /// A damaged file is named.
+    pub fn preprocessor(&self) -> Result<Option<Value>, CheckpointError> {
+        let path = self.folder.join("preprocessor_config.json");
+        path.is_file().then(|| read_json(&path)).transpose()
+    }
+
     /// The backbone alone, from a file with any head: the head's keys are reported as unused. A pooler that `pooling`
     /// asks for and the file lacks is freshly initialised, and the report says so.
     ///
@@ -216,7 +231,11 @@ impl Checkpoint {
         let keys = map.normalise(self.tensors.keys())?;
         for (copy, original) in map.tied_keys() {
             let (Some(copy_key), Some(key)) = (keys.get(copy), keys.get(original)) else { continue };
-            if report.ignored.contains(copy_key) && self.tensors.f32(copy_key)? != self.tensors.f32(key)? {
+            let is_copy = || {
+                let shared = self.tensors.share_bytes(copy_key, key)?;
+                Ok::<_, CheckpointError>(shared || self.tensors.f32(copy_key)? == self.tensors.f32(key)?)
+            };
+            if report.ignored.contains(copy_key) && !is_copy()? {
                 return Err(CheckpointError::UnsupportedConfig {
                     field: copy_key.clone(),
                     value: format!("not a copy of `{key}`"),
@@ -228,24 +247,60 @@ impl Checkpoint {
     }
 }
 
-/// Writes a pretrained model's folder, atomically: `config.json`, `model.safetensors`, `tokenizer.json`. It replaces an
+/// The files that stand beside a model's weights for what makes its inputs: none (`()`), a tokenizer (`&tokenizer`), the
+/// content of `preprocessor_config.json` (`&value`), or both for a model of images and text.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Companions<'a> {
+    /// Becomes `tokenizer.json`.
+    pub tokenizer: Option<&'a TextTokenizer>,
+    /// Becomes `preprocessor_config.json`.
+    pub preprocessor: Option<&'a Value>,
+}
+
+impl From<()> for Companions<'_> {
+    fn from(_: ()) -> Self {
+        Self::default()
+    }
+}
+
+impl<'a> From<&'a TextTokenizer> for Companions<'a> {
+    fn from(tokenizer: &'a TextTokenizer) -> Self {
+        Self { tokenizer: Some(tokenizer), preprocessor: None }
+    }
+}
+
+impl<'a> From<&'a Value> for Companions<'a> {
+    fn from(preprocessor: &'a Value) -> Self {
+        Self { tokenizer: None, preprocessor: Some(preprocessor) }
+    }
+}
+
+/// Writes a pretrained model's folder, atomically: `config.json`, `model.safetensors`, and what `with` gives. It replaces an
 /// earlier model folder with all that is in it.
 ///
-/// `architecture` is Transformers' class for backbone and head together, such as `BertForMaskedLM`.
+/// `architecture` is Transformers' class for backbone and head together, such as `BertForMaskedLM` or
+/// `ViTForImageClassification`.
 ///
 /// # Errors
 /// A folder that holds something else than a model ([`CheckpointError::NotAModelFolder`]); a parameter that the backbone's
 /// key map does not name; a file that cannot be written.
-pub fn save_pretrained<B: FromPretrained, H: Module + ModuleDisplay>(
+pub fn save_pretrained<'a, B: FromPretrained, H: Module + ModuleDisplay>(
     folder: impl AsRef<Path>,
     model: &Model<B, H>,
     config: &B::Config,
     architecture: &str,
-    tokenizer: &TextTokenizer,
+    with: impl Into<Companions<'a>>,
 ) -> Result<(), Error> {
+    let Companions { tokenizer, preprocessor } = with.into();
     write_model_folder(folder.as_ref(), |folder| {
         write_model(folder, model, config, &[("architectures", vec![architecture].into())])?;
-        write_tokenizer(folder, tokenizer, B::max_length(config), B::INPUT_NAMES)
+        if let Some(preprocessor) = preprocessor {
+            write_json(&folder.join("preprocessor_config.json"), preprocessor)?;
+        }
+        match tokenizer {
+            Some(tokenizer) => write_tokenizer(folder, tokenizer, B::max_length(config), B::INPUT_NAMES),
+            None => Ok(()),
+        }
     })
 }
 

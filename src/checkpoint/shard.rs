@@ -4,11 +4,14 @@ use std::path::PathBuf;
 
 use super::convert::Coding;
 use super::error::CheckpointError;
-use super::header::{self, Header};
+use super::gguf;
+use super::header::{self, Header, LENGTH_BYTES, MAX_HEADER};
 use super::map::MappedFile;
 use super::stored::Stored;
+use super::strided::Strided;
+use super::torch;
 
-/// An open safetensors file whose header was checked.
+/// An open file whose header was checked.
 pub(super) struct Shard {
     pub(super) path: PathBuf,
     pub(super) header: Header,
@@ -16,16 +19,28 @@ pub(super) struct Shard {
 }
 
 impl Shard {
+    /// Opens a file of any form that is known by its first bytes; else it is a safetensors file, which starts with a length
+    /// that none of them could be.
     pub(super) fn open(path: PathBuf) -> Result<Self, CheckpointError> {
         let file = MappedFile::open(&path)?;
-        let header = header::read(&path, &file)?;
+        let start = file.range(0..LENGTH_BYTES.min(file.len()))?;
+        let length = start.first_chunk().map_or(0, |start| u64::from_le_bytes(*start));
+        let header = match length > MAX_HEADER as u64 {
+            true if start.starts_with(&torch::ZIP) => torch::read_archive(&path, &file)?,
+            true if start.starts_with(&torch::LEGACY) => torch::read_legacy(&path, &file)?,
+            true if start.starts_with(&gguf::MAGIC) => gguf::read(&path, &file)?,
+            _ => header::read(&path, &file)?,
+        };
         Ok(Self { path, header, file })
     }
 
     /// A tensor's bytes and how they are to be read; `None` for a coding that holds no floats.
     pub(super) fn stored(&self, key: &str) -> Result<(Option<Coding>, Stored<'_>), CheckpointError> {
         let place = self.header.tensors.get(key).ok_or_else(|| self.missing(key))?;
-        Ok((Coding::of(place.dtype), Stored { file: &self.file, range: place.range.clone() }))
+        let width = place.dtype.byte_size(1).unwrap_or(0);
+        let strides = place.strides.as_deref();
+        let strided = strides.map(|strides| Strided { shape: &place.shape, strides, width });
+        Ok((Coding::of(place.dtype), Stored { file: &self.file, range: place.range.clone(), strided }))
     }
 
     /// Checks that the shard holds the keys that the index says, and no others.

@@ -6,6 +6,7 @@ use std::ops::{Deref, Range};
 use super::convert::{Coding, Rows, straight};
 use super::error::CheckpointError;
 use super::map::{MappedFile, Mapping};
+use super::strided::Strided;
 
 /// The most bytes of a file that are mapped at once while a tensor is converted.
 const WINDOW: usize = 16 << 20;
@@ -14,14 +15,29 @@ const WINDOW: usize = 16 << 20;
 pub(super) struct Stored<'a> {
     pub(super) file: &'a MappedFile,
     pub(super) range: Range<usize>,
+    /// How the values lie in the range, where it is not one after the other.
+    pub(super) strided: Option<Strided<'a>>,
 }
 
-/// A tensor's bytes: little-endian, row-major. They stay mapped for as long as this lives.
-pub struct TensorBytes(Mapping);
+/// A tensor's bytes: little-endian, row-major. They stay in memory for as long as this lives.
+pub struct TensorBytes(Held);
+
+enum Held {
+    Mapped(Mapping),
+    Gathered(Vec<u8>),
+}
 
 impl Stored<'_> {
     pub(super) fn whole(self) -> Result<TensorBytes, CheckpointError> {
-        Ok(TensorBytes(self.file.range(self.range)?))
+        let mapping = self.file.range(self.range)?;
+        Ok(TensorBytes(match self.strided {
+            None => Held::Mapped(mapping),
+            Some(strided) => {
+                let mut bytes = vec![0; strided.byte_size()];
+                strided.gather(&mapping, 0, &mut bytes);
+                Held::Gathered(bytes)
+            }
+        }))
     }
 
     /// The values in their order, `count` of them.
@@ -49,11 +65,20 @@ impl Stored<'_> {
 
     /// Shows the bytes in their order, whole `unit`s at a time, with the place of the first in the tensor.
     fn windows(self, unit: usize, mut show: impl FnMut(usize, &[u8])) -> Result<(), CheckpointError> {
-        let Self { file, range } = self;
+        let Self { file, range, strided } = self;
         let step = (WINDOW / unit).max(1) * unit;
-        for start in range.clone().step_by(step) {
-            let window = file.range(start..range.end.min(start + step))?;
-            show(start - range.start, &window);
+        let Some(strided) = strided else {
+            for start in range.clone().step_by(step) {
+                let window = file.range(start..range.end.min(start + step))?;
+                show(start - range.start, &window);
+            }
+            return Ok(());
+        };
+        let (mapping, end) = (file.range(range)?, strided.byte_size());
+        for start in (0..end).step_by(step) {
+            let mut window = vec![0; step.min(end - start)];
+            strided.gather(&mapping, start, &mut window);
+            show(start, &window);
         }
         Ok(())
     }
@@ -63,7 +88,10 @@ impl Deref for TensorBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Held::Mapped(mapping) => mapping,
+            Held::Gathered(bytes) => bytes,
+        }
     }
 }
 

@@ -11,12 +11,16 @@ use super::convert::{Coding, all_finite};
 use super::error::CheckpointError;
 use super::header::Entry;
 use super::index;
+use super::number_type::NumberType;
 use super::shard::Shard;
 use super::stored::{Stored, TensorBytes};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
-const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+const TORCH: &str = "pytorch_model.bin";
+const TORCH_INDEX: &str = "pytorch_model.bin.index.json";
+/// In the order in which Transformers looks for them.
+const LOOKED_FOR: [&str; 4] = [SINGLE, INDEX, TORCH, TORCH_INDEX];
 
 /// The named tensors of one file, or of a folder of shards.
 ///
@@ -31,43 +35,45 @@ pub struct Tensors {
 }
 
 impl Tensors {
-    /// Opens a model folder in the Hugging Face layout: `model.safetensors`, else `model.safetensors.index.json` with its shards.
+    /// Opens a model folder in the Hugging Face layout: `model.safetensors`, else `model.safetensors.index.json` with its shards, else
+    /// `pytorch_model.bin` or `pytorch_model.bin.index.json`.
     ///
     /// The index and its shards must agree: each key that the index names is in the shard it names, and no shard holds another one.
     ///
     /// # Errors
-    /// `NoWeights`, `PickleOnly`, `Io`, `Damaged`, `BadJson`, `DuplicateKey`; for shards also `ShardMissing`, `ShardOutside`,
+    /// `NoWeights`, `Io`, `Damaged`, `BadJson`, `DuplicateKey`, `NotAStateDict`; for shards also `ShardMissing`, `ShardOutside`,
     /// `MissingKey`, `UnknownKey`.
     pub fn open_folder(dir: impl AsRef<Path>) -> Result<Self, CheckpointError> {
         let dir = dir.as_ref();
         fs::read_dir(dir).map_err(CheckpointError::io("read the folder", dir))?;
-        if dir.join(SINGLE).exists() {
-            return Self::open_file(dir.join(SINGLE));
-        }
-        if dir.join(INDEX).exists() {
-            return Self::open_index(dir);
-        }
-        match PICKLES.iter().map(|name| dir.join(name)).find(|path| path.exists()) {
-            Some(path) => Err(CheckpointError::PickleOnly { path }),
+        match LOOKED_FOR.into_iter().find(|name| dir.join(name).exists()) {
+            Some(name @ (INDEX | TORCH_INDEX)) => Self::open_index(dir, name),
+            Some(name) => Self::open_file(dir.join(name)),
             None => Err(CheckpointError::NoWeights {
                 dir: dir.to_path_buf(),
-                looked_for: vec![SINGLE.into(), INDEX.into()],
+                looked_for: LOOKED_FOR.map(String::from).to_vec(),
             }),
         }
     }
 
-    /// Opens one safetensors file.
+    /// Opens one file: safetensors, PyTorch's (the zip archives of 1.6 and later, or the form before), or GGUF, told apart by their
+    /// first bytes.
+    ///
+    /// Of a PyTorch file, tensors in a dictionary are read (in `state_dict`, if it has one), with any strides and shared storages.
+    /// It is never run: a pickle that asks for anything else is an error that names it. Of a GGUF file, tensors have their names in
+    /// it and their sizes outermost first; see [`gguf_metadata`](super::gguf_metadata) for the rest.
     ///
     /// # Errors
-    /// `Io` when it cannot be read, `Damaged` when its bytes contradict the format, `DuplicateKey` when a key occurs twice in it.
+    /// `Io` when it cannot be read, `Damaged` when its bytes contradict the format, `DuplicateKey` when a key occurs twice in it,
+    /// `NotAStateDict` for a PyTorch file with something else than tensors.
     pub fn open_file(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
         let path = path.as_ref().to_path_buf();
         let shard = Shard::open(path.clone())?;
         Self::gather(path, vec![shard])
     }
 
-    fn open_index(dir: &Path) -> Result<Self, CheckpointError> {
-        let index_path = dir.join(INDEX);
+    fn open_index(dir: &Path, name: &str) -> Result<Self, CheckpointError> {
+        let index_path = dir.join(name);
         let index = index::read(&index_path)?;
         let mut shards = Vec::new();
         for shard in index.keys() {
@@ -140,7 +146,7 @@ impl Tensors {
     ///
     /// # Errors
     /// `MissingKey`.
-    pub fn dtype(&self, key: &str) -> Result<Dtype, CheckpointError> {
+    pub fn dtype(&self, key: &str) -> Result<NumberType, CheckpointError> {
         Ok(self.find(key)?.1.dtype)
     }
 
@@ -160,7 +166,8 @@ impl Tensors {
         self.find(key)?.0.stored(key)?.1.whole()
     }
 
-    /// A tensor's values in row-major order as float32, from F32, F16, BF16 (exactly) or F64 (rounded; infinite beyond float32's range).
+    /// A tensor's values in row-major order as float32, from F32, F16, BF16 (exactly), F64 (rounded; infinite beyond float32's range) or
+    /// GGUF's Q8_0, Q4_0, Q4_1, Q5_0, Q4_K, Q5_K, Q6_K.
     ///
     /// # Errors
     /// `MissingKey`, `Io`, and `UnsupportedDtype` for other number types.
@@ -188,7 +195,7 @@ impl Tensors {
             key: key.into(),
             dtype: entry.dtype,
             wanted: "f32",
-            readable: &["F32", "F16", "BF16", "F64"],
+            readable: &["F32", "F16", "BF16", "F64", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q4_K", "Q5_K", "Q6_K"],
         })?;
         Ok((coding, stored))
     }
@@ -206,7 +213,7 @@ impl Tensors {
         }
     }
 
-    /// A tensor's values in row-major order as whole numbers, from I64, I32, U8 or BOOL (0 and 1).
+    /// A tensor's values in row-major order as whole numbers, from I64, I32, I16, I8, U8 or BOOL (0 and 1).
     ///
     /// # Errors
     /// `MissingKey`, `UnsupportedDtype` for other number types, `Damaged` for a BOOL that is neither 0 nor 1.
@@ -214,10 +221,12 @@ impl Tensors {
         let (shard, entry) = self.find(key)?;
         let bytes = &*shard.stored(key)?.1.whole()?;
         match entry.dtype {
-            Dtype::I64 => Ok(decode(bytes, i64::from_le_bytes)),
-            Dtype::I32 => Ok(decode(bytes, |value| i32::from_le_bytes(value).into())),
-            Dtype::U8 => Ok(bytes.iter().map(|value| i64::from(*value)).collect()),
-            Dtype::BOOL => match bytes.iter().find(|value| **value > 1) {
+            NumberType::Plain(Dtype::I64) => Ok(decode(bytes, i64::from_le_bytes)),
+            NumberType::Plain(Dtype::I32) => Ok(decode(bytes, |value| i32::from_le_bytes(value).into())),
+            NumberType::Plain(Dtype::I16) => Ok(decode(bytes, |value| i16::from_le_bytes(value).into())),
+            NumberType::Plain(Dtype::I8) => Ok(bytes.iter().map(|value| i64::from(value.cast_signed())).collect()),
+            NumberType::Plain(Dtype::U8) => Ok(bytes.iter().map(|value| i64::from(*value)).collect()),
+            NumberType::Plain(Dtype::BOOL) => match bytes.iter().find(|value| **value > 1) {
                 Some(value) => Err(CheckpointError::damaged(&shard.path, format!("`{key}` holds the boolean {value}"))),
                 None => Ok(bytes.iter().map(|value| i64::from(*value)).collect()),
             },
@@ -225,17 +234,22 @@ impl Tensors {
                 key: key.into(),
                 dtype,
                 wanted: "i64",
-                readable: &["I64", "I32", "U8", "BOOL"],
+                readable: &["I64", "I32", "I16", "I8", "U8", "BOOL"],
             }),
         }
     }
 
-    /// The free-text metadata of the file; of shards together, where the first shard wins.
+    /// Whether two keys stand for the same values in the same file, as tied weights of a PyTorch file do.
+    pub(super) fn share_bytes(&self, first: &str, second: &str) -> Result<bool, CheckpointError> {
+        Ok(self.places.get(first) == self.places.get(second) && self.find(first)?.1 == self.find(second)?.1)
+    }
+
+    /// The free-text metadata of a safetensors file; of shards together, where the first shard wins.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
 
-    /// The file that was opened: the safetensors file, or the index of the shards.
+    /// The file that was opened: the one file, or the index of the shards.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -12,6 +12,7 @@ mod replaced;
 mod row_loss;
 mod span;
 mod token;
+mod two_classifiers;
 
 pub use crate::loss::{Loss, cross_entropy};
 pub use causal_lm::CausalLm;
@@ -26,6 +27,7 @@ pub use replaced::ReplacedToken;
 pub use row_loss::RowLoss;
 pub use span::{SpanHead, SpanLogits, SpanTargets};
 pub use token::{IGNORED, TokenClassifier};
+pub use two_classifiers::{TwoClassifiers, TwoLogits, TwoTargets};
 
 use crate::backbone::InputError;
 use crate::metric::Scores;

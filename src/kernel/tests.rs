@@ -1,7 +1,7 @@
 //! Each operation against Burn's own in f64: values, gradients, and the same bits on the plain device.
 
 use crate::kernel::{self, Attention};
-use crate::nn::{Draw, Dropout, RandomScope, Reach, Scoring, attend, attend_composed};
+use crate::nn::{Draw, Dropout, Precision, PrecisionScope, RandomScope, Reach, Scoring, attend, attend_composed};
 use crate::random::stream;
 use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData, activation};
 use rand::Rng;
@@ -79,6 +79,36 @@ fn linear_agrees() {
                 if gelu { activation::gelu(sum) } else { sum }
             };
             compare(&format!("linear {rows} x {width_in} x {width}, gelu {gelu}"), &inputs, &fused, &reference);
+        }
+    }
+}
+
+/// The nearest bfloat16 values, in f64.
+fn rounded(tensor: &Tensor<2>) -> Tensor<2> {
+    let values: Vec<f32> = tensor.to_data().iter::<f32>().map(|value| half::bf16::from_f32(value).to_f32()).collect();
+    Tensor::<2>::from_data(TensorData::new(values, tensor.dims()), &Device::flex()).cast(FloatDType::F64)
+}
+
+#[test]
+fn linear_in_bf16_multiplies_rounded_factors() {
+    if !Precision::Bf16.is_available(&Device::flex()) {
+        println!("skipped: this processor has no bf16 products");
+        return;
+    }
+    for [rows, width_in, width] in SIZES.into_iter().chain([[200, 1100, 70]]) {
+        let inputs = matrices(&[[rows, width_in], [width_in, width], [1, width]], 1.0);
+        let scope = PrecisionScope::new(Precision::Bf16);
+        let fused = |x: &[Tensor<2>]| kernel::linear(x[0].clone(), x[1].clone(), row(&x[2]), false);
+        let found = run(&fused, &inputs, FloatDType::F32);
+        drop(scope);
+        let gradient = TensorData::new(uniform(99, rows * width, 1.0), [rows, width]);
+        let gradient = Tensor::from_data(gradient, &Device::flex());
+        let [x, weight, gradient] = [&inputs[0], &inputs[1], &gradient].map(rounded);
+        let output = x.clone().matmul(weight.clone()) + inputs[2].clone().cast(FloatDType::F64);
+        let wanted = [output, gradient.clone().matmul(weight.transpose()), x.transpose().matmul(gradient)];
+        for (found, wanted) in found.iter().zip(wanted) {
+            let off = apart(found, &host(wanted));
+            assert!(off < 1e-6, "{rows} x {width_in} x {width}: off by {off:e}");
         }
     }
 }

@@ -18,7 +18,7 @@ pub enum Activation {
         alias = "gelu_accurate"
     )]
     GeluTanh,
-    /// The sigmoid approximation of GELU, `x * sigmoid(1.702 x)`.
+    /// `x * sigmoid(1.702 x)`, CLIP's approximation of GELU.
     #[serde(rename = "quick_gelu")]
     QuickGelu,
     /// `max(x, 0)`.

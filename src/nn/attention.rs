@@ -193,7 +193,7 @@ pub(super) fn masked(scores: Tensor<4>, mask: Option<Tensor<4, Bool>>) -> Tensor
 }
 
 /// Softmax over the last axis. Burn 0.22's own differs in the last bits between plain Flex and autodiff.
-pub(super) fn softmax(scores: Tensor<4>) -> Tensor<4> {
+pub(crate) fn softmax(scores: Tensor<4>) -> Tensor<4> {
     let exponents = (scores.clone() - scores.detach().max_dim(3)).exp();
     let sum = exponents.clone().sum_dim(3);
     exponents / sum

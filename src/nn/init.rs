@@ -54,6 +54,21 @@ impl Init {
         Embedding::from_param(self.parameter([entries, hidden], padding_idx), padding_idx)
     }
 
+    /// A weight of normal values of the general deviation, of any rank.
+    pub fn weight<const D: usize>(&mut self, shape: [usize; D]) -> Param<Tensor<D>> {
+        self.weight_of(shape, self.deviation)
+    }
+
+    /// A weight of normal values of this deviation.
+    pub fn weight_of<const D: usize>(&mut self, shape: [usize; D], deviation: f64) -> Param<Tensor<D>> {
+        let seed = self.next();
+        let make = move |device: &Device, require_grad: bool| {
+            let values = normal(seed, shape.iter().product(), deviation);
+            Tensor::from_data(TensorData::new(values, shape), device).set_require_grad(require_grad)
+        };
+        Param::uninitialized(ParamId::new(), make, self.device.clone(), true, Shape::from(shape))
+    }
+
     /// A tensor of normal values, made at once.
     pub fn normal<const D: usize>(&mut self, shape: [usize; D]) -> Tensor<D> {
         let values = normal(self.next(), shape.iter().product(), self.deviation);

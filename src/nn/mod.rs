@@ -5,7 +5,10 @@
 
 mod activation;
 mod attention;
+mod batch_norm;
 mod biased_attention;
+mod conv;
+mod drop_path;
 mod dropout;
 mod embedding;
 mod gated_mlp;
@@ -13,15 +16,21 @@ mod gelu;
 mod init;
 mod linear;
 mod norm;
+mod precision;
+mod resize;
 mod rms_norm;
 mod rotary;
 
 pub use activation::Activation;
 #[cfg(test)]
 pub(crate) use attention::attend_composed;
+pub(crate) use attention::softmax;
 pub use attention::{Reach, Scoring, attend, attention, merge_heads, multi_head_attention, split_heads};
+pub use batch_norm::{BatchNorm, Statistic};
 pub use biased_attention::biased_attention;
 pub use burn::nn::Linear;
+pub use conv::{Conv, max_pool};
+pub use drop_path::DropPath;
 pub(crate) use dropout::Draw;
 pub use dropout::{Dropout, RandomScope};
 pub use embedding::Embedding;
@@ -30,6 +39,9 @@ pub use gelu::gelu;
 pub use init::Init;
 pub use linear::{linear, linear_gelu};
 pub use norm::LayerNorm;
+pub use precision::Precision;
+pub(crate) use precision::PrecisionScope;
+pub use resize::resize_bicubic;
 pub use rms_norm::RmsNorm;
 pub use rotary::{RopeScaling, Rotary, Rotation};
 

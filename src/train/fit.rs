@@ -17,6 +17,7 @@ use crate::data::BatchOrder;
 use crate::error::Error;
 use crate::head::TaskHead;
 use crate::model::Model;
+use crate::nn::PrecisionScope;
 use crate::objective::Objective;
 use crate::optim::{Averager, Optimizer};
 use crate::params::{Freeze, FreezePolicy, Inventory, Progress, TrainPlan};
@@ -76,6 +77,11 @@ where
     if data.train.is_empty() {
         return Err(TrainError::NoData { set: "training" }.into());
     }
+    let device = plain_device(model);
+    if !config.precision.is_available(&device) {
+        let mend = "only the flex device has it, on a processor with AVX512-BF16; give f32";
+        return Err(TrainError::BadOption { option: "precision", value: config.precision.to_string(), mend }.into());
+    }
     let lock = config.folder.as_deref().map(Lock::take).transpose().map_err(TrainError::from)?;
     let inventory = Inventory::of(model)?;
     // Refused before anything is written; a plan that needs gradients is made when they are measured.
@@ -88,7 +94,7 @@ where
     let identity = Identity::of(config, policy, prints, &inventory, model.head.settings());
 
     Ok(Run {
-        device: plain_device(model).autodiff(),
+        device: device.autodiff(),
         optimizer: Optimizer::new(config.optimizer),
         average: Averager::new(config.averaging, steps_an_epoch),
         model,
@@ -119,6 +125,7 @@ where
         rate: None,
         memory: PeakMemory::start(),
         writer: Writer::default(),
+        _precision: PrecisionScope::new(config.precision),
         _lock: lock,
     })
 }
@@ -160,6 +167,7 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     pub(super) memory: PeakMemory,
     /// Before the lock, which it outlives otherwise.
     pub(super) writer: Writer,
+    _precision: PrecisionScope,
     _lock: Option<Lock>,
 }
 

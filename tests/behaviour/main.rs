@@ -28,6 +28,7 @@ mod optimizers;
 mod plain;
 mod policies;
 mod pooled;
+mod precision;
 mod pretraining;
 mod probe;
 mod rates;

@@ -3,7 +3,9 @@
 mod damage;
 mod fixtures;
 mod folder;
+mod gguf;
 mod read;
+mod torch;
 mod write;
 
 use std::collections::HashMap;

@@ -6,7 +6,7 @@ use super::named::{file_keys, gradients, lookup, map_of};
 use super::readme::{number_after, read};
 use super::task::{Task, Traced, load_still};
 use super::{Options, Result};
-use burn::module::Module;
+use burn::module::{Flag, Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use rekindle::Model;
 use rekindle::checkpoint::{Checkpoint, KeyMap, Tensors};
@@ -46,6 +46,15 @@ pub(crate) fn check<B: Traced, H: Task<B>>(
     Ok(rows)
 }
 
+/// Switches off what acts while training alone, such as a batch norm's own statistics: gradients are those of `eval` mode.
+struct Evaluating;
+
+impl ModuleMapper for Evaluating {
+    fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
+        flag.with_value(false)
+    }
+}
+
 fn compute<B: Traced, H: Task<B>>(
     model: &Model<B, H>,
     map: &KeyMap,
@@ -53,8 +62,9 @@ fn compute<B: Traced, H: Task<B>>(
     options: &Options,
 ) -> Result<BTreeMap<String, Array>> {
     let (device, rows) = (&options.device, inputs.all());
+    let model = model.clone().train().map(&mut Evaluating);
     let features = model.features(B::input(inputs, &rows, device)?);
     let loss = model.head.loss(features, H::targets(inputs, &rows, device)?);
     let mean = loss.sum / loss.weight;
-    gradients(model, map, &GradientsParams::from_grads(mean.backward(), model))
+    gradients(&model, map, &GradientsParams::from_grads(mean.backward(), &model))
 }

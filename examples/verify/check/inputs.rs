@@ -1,13 +1,16 @@
 //! The batch that Transformers was given.
 
 use super::Result;
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use rekindle::backbone::TextInput;
-use rekindle::checkpoint::{Dtype, Tensors};
+use burn::tensor::{Device, Element, Int, Tensor, TensorData};
+use rekindle::backbone::{ImageInput, TextInput};
+use rekindle::checkpoint::{Dtype, NumberType, Tensors};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-const KNOWN: [&str; 7] = [
+/// Floats; all others are whole numbers.
+const PIXELS: &str = "pixel_values";
+const KNOWN: [&str; 8] = [
+    PIXELS,
     "input_ids",
     "attention_mask",
     "token_type_ids",
@@ -17,20 +20,21 @@ const KNOWN: [&str; 7] = [
     "end_positions",
 ];
 
-/// Whole numbers on the host, their first axis the row.
+/// Numbers on the host, their first axis the row.
 #[derive(Debug)]
-struct Values {
+struct Values<T> {
     shape: Vec<usize>,
-    values: Vec<i64>,
+    values: Vec<T>,
 }
 
 /// A batch on the host.
 #[derive(Debug)]
 pub(crate) struct Inputs {
     pub(crate) rows: usize,
-    named: BTreeMap<String, Values>,
+    named: BTreeMap<String, Values<i64>>,
     /// Labels that are numbers, with their shape.
     numbers: Option<(Vec<usize>, Vec<f32>)>,
+    pixels: Option<Values<f32>>,
 }
 
 impl Inputs {
@@ -39,25 +43,30 @@ impl Inputs {
         if let Some(other) = tensors.keys().find(|key| !KNOWN.contains(key)) {
             return Err(format!("`{}` holds `{other}`; read are {}", path.display(), KNOWN.join(", ")).into());
         }
-        let rows = tensors.shape("input_ids")?.first().copied().unwrap_or(0);
+        let first = if tensors.contains("input_ids") { "input_ids" } else { PIXELS };
+        let rows = tensors.shape(first)?.first().copied().unwrap_or(0);
         let mut named = BTreeMap::new();
-        let mut numbers = None;
+        let (mut numbers, mut pixels) = (None, None);
         for key in tensors.keys() {
-            if key == "labels" && !matches!(tensors.dtype(key)?, Dtype::I64 | Dtype::I32) {
-                numbers = Some((tensors.shape(key)?.to_vec(), tensors.f32(key)?));
+            let shape = tensors.shape(key)?.to_vec();
+            if key == "labels" && !matches!(tensors.dtype(key)?, NumberType::Plain(Dtype::I64 | Dtype::I32)) {
+                numbers = Some((shape, tensors.f32(key)?));
                 continue;
             }
-            let (shape, values) = (tensors.shape(key)?.to_vec(), tensors.i64(key)?);
             if shape.first() != Some(&rows) {
                 return Err(format!("`{key}` of `{}` has the shape {shape:?}, not {rows} rows", path.display()).into());
             }
-            named.insert(key.to_string(), Values { shape, values });
+            if key == PIXELS {
+                pixels = Some(Values { shape, values: tensors.f32(key)? });
+            } else {
+                named.insert(key.to_string(), Values { shape, values: tensors.i64(key)? });
+            }
         }
         let mask = named.get("attention_mask").map_or(&[][..], |mask| &mask.values);
         if let Some(value) = mask.iter().find(|value| !(0..=1).contains(*value)) {
             return Err(format!("`attention_mask` holds {value}; it may hold 0 and 1").into());
         }
-        Ok(Self { rows, named, numbers })
+        Ok(Self { rows, named, numbers, pixels })
     }
 
     /// The indices of all rows.
@@ -92,7 +101,7 @@ impl Inputs {
 
     /// Whole numbers of some rows.
     pub(crate) fn int<const D: usize>(&self, name: &str, rows: &[usize], device: &Device) -> Result<Tensor<D, Int>> {
-        Ok(Tensor::from_data(data::<D>(self.named.get(name), name, rows)?, device))
+        Ok(Tensor::from_data(data::<D, i64>(self.named.get(name), name, rows)?, device))
     }
 
     /// What a text backbone reads of some rows; of `[batch, choices, seq]`, each choice is a row.
@@ -109,6 +118,11 @@ impl Inputs {
             false => Ok(ids.full_like(value)),
         };
         Ok(TextInput { type_ids: or("token_type_ids", 0)?, mask: or("attention_mask", 1)?.equal_elem(1), ids })
+    }
+
+    /// What a vision backbone reads of some rows.
+    pub(crate) fn images(&self, rows: &[usize], device: &Device) -> Result<ImageInput> {
+        Ok(ImageInput { pixels: Tensor::from_data(data::<4, f32>(self.pixels.as_ref(), PIXELS, rows)?, device) })
     }
 
     /// Labels of some rows, one a row.
@@ -134,7 +148,7 @@ impl Inputs {
 }
 
 /// Some rows of a tensor of rank `D`.
-fn data<const D: usize>(values: Option<&Values>, name: &str, rows: &[usize]) -> Result<TensorData> {
+fn data<const D: usize, T: Element>(values: Option<&Values<T>>, name: &str, rows: &[usize]) -> Result<TensorData> {
     let Some(Values { shape, values }) = values else {
         return Err(format!("inputs.safetensors has no `{name}`").into());
     };
@@ -142,6 +156,6 @@ fn data<const D: usize>(values: Option<&Values>, name: &str, rows: &[usize]) -> 
         return Err(format!("`{name}` has the shape {shape:?} where this model reads {D} axes").into());
     }
     let width: usize = shape[1..].iter().product();
-    let picked: Vec<i64> = rows.iter().flat_map(|row| values[row * width..(row + 1) * width].iter().copied()).collect();
+    let picked: Vec<T> = rows.iter().flat_map(|row| values[row * width..(row + 1) * width].iter().copied()).collect();
     Ok(TensorData::new(picked, [&[rows.len()], &shape[1..]].concat()))
 }

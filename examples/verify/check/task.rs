@@ -44,6 +44,11 @@ pub(crate) trait Task<B: Traced>: TaskHead<B::Features> {
         Pooling::Mean
     }
 
+    /// Whether the batch holds what the loss compares with.
+    fn has_targets(inputs: &Inputs) -> bool {
+        inputs.has_labels()
+    }
+
     /// Targets of some rows.
     fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets>;
 

@@ -28,7 +28,7 @@ macro_rules! traced {
 traced!(Albert, Bert, DistilBert, Electra, Esm, MpNet, Roberta);
 
 /// The pooler where the file has one.
-fn pooling<B: FromPretrained>(config: &B::Config, keys: &[String]) -> Pooling {
+pub(super) fn pooling<B: FromPretrained>(config: &B::Config, keys: &[String]) -> Pooling {
     let pooler = B::key_map(config).to_file("backbone.pooler.dense.weight");
     if pooler.is_some_and(|key| keys.contains(&key)) { Pooling::Pooler } else { Pooling::Mean }
 }
