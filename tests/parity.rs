@@ -8,7 +8,7 @@ use rekindle::checkpoint::{Tensors, save_tensors};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FOLDERS: [&str; 25] = [
+const FOLDERS: [&str; 34] = [
     "bert",
     "bert_mlm",
     "bert_pretraining",
@@ -34,6 +34,15 @@ const FOLDERS: [&str; 25] = [
     "albert_mlm",
     "mpnet_qa",
     "esm_mlm",
+    "vit_interpolated",
+    "deit",
+    "dinov2_cls",
+    "swin_cls",
+    "convnext",
+    "resnet",
+    "resnet_train",
+    "clip_loss",
+    "siglip",
 ];
 
 fn fixtures() -> PathBuf {

@@ -6,6 +6,7 @@ mod features;
 mod input;
 mod stages;
 mod text_state;
+mod towers;
 mod vision;
 
 pub use encoder::{
@@ -18,6 +19,10 @@ pub use features::{Maps, Pooled, Pooling, TextFeatures, Tied, Tokens};
 pub use input::{InputError, TextInput};
 pub use stages::{Stage, Stages};
 pub use text_state::TextState;
+pub use towers::{
+    ClipConfig, ClipTextConfig, ClipVisionConfig, Flow, ImageText, ImageTextConfig, SiglipConfig, SiglipTextConfig,
+    SiglipVisionConfig, TextTower, TextTowerState, Towers, VisionTower,
+};
 pub use vision::{
     ConvNext, ConvNextConfig, Dinov2, Dinov2Config, ImageInput, MapFeatures, MapState, PatchFeatures, PatchState,
     ResNet, ResNetConfig, ResNetLayer, Sides, Swin, SwinConfig, Vit, VitConfig,

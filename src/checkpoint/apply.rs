@@ -39,7 +39,8 @@ pub(super) fn load_mapped<M: Module>(
         let key = map.to_file(&path);
         match key.as_ref().and_then(|key| matching.keys.get(key)).cloned() {
             Some(file_key) => {
-                matching.take(&entry, &path, &file_key, entry.is_linear && map.transposes(&path))?;
+                let shape = map.stored_shape(&path, &entry.shape);
+                matching.take((&entry, shape), &path, &file_key, entry.is_linear && map.transposes(&path))?;
                 used.extend(key);
             }
             None if map.is_optional(&path) => matching.report.reinitialised.push(path),
@@ -54,8 +55,13 @@ pub(super) fn load_mapped<M: Module>(
 }
 
 impl Matching<'_> {
-    fn take(&mut self, entry: &Entry, path: &str, key: &str, transposed: bool) -> Result<(), CheckpointError> {
-        let mut expected = entry.shape.clone();
+    fn take(
+        &mut self,
+        (entry, mut expected): (&Entry, Vec<usize>),
+        path: &str,
+        key: &str,
+        transposed: bool,
+    ) -> Result<(), CheckpointError> {
         if transposed {
             expected.reverse();
         }
@@ -156,7 +162,7 @@ pub(super) fn save_mapped<M: Module>(module: &M, map: &KeyMap, path: &Path) -> R
     for (own, shape, values) in own {
         let (shape, values) = match (linear.contains(&own), shape.as_slice()) {
             (true, [rows, columns]) => (vec![*columns, *rows], transpose(&values, *rows, *columns)),
-            _ => (shape, values),
+            _ => (map.stored_shape(&own, &shape), values),
         };
         let key = map.to_file(&own).ok_or(CheckpointError::Unmapped { path: own })?;
         renamed.push((key, shape, values));

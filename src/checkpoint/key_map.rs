@@ -30,6 +30,7 @@ pub struct KeyMap {
     optional: Vec<Pattern>,
     tied: Vec<(String, String)>,
     as_stored: Vec<Pattern>,
+    scalars: Vec<Pattern>,
 }
 
 impl KeyMap {
@@ -43,6 +44,7 @@ impl KeyMap {
             optional: Vec::new(),
             tied: Vec::new(),
             as_stored: Vec::new(),
+            scalars: Vec::new(),
         }
     }
 
@@ -100,6 +102,19 @@ impl KeyMap {
     pub fn as_stored(mut self, path: &str) -> Self {
         self.as_stored.push(Pattern::new(path));
         self
+    }
+
+    /// Adds a parameter of one value that files keep without an axis: `[]` there, `[1]` in memory.
+    #[must_use]
+    pub fn scalar(mut self, path: &str) -> Self {
+        self.scalars.push(Pattern::new(path));
+        self
+    }
+
+    /// The shape that files give a parameter at this path whose shape in memory is `shape`, linear layers apart.
+    pub fn stored_shape(&self, path: &str, shape: &[usize]) -> Vec<usize> {
+        let is_scalar = self.scalars.iter().any(|pattern| pattern.match_start(path).is_some());
+        if is_scalar { vec![] } else { shape.to_vec() }
     }
 
     /// The keys that repeat another one, as (copy, original).
@@ -316,6 +331,13 @@ mod tests {
         let map = map().rule("head.token.linear", "classifier");
         assert_eq!(map.to_paths("classifier.bias"), ["head.linear.bias", "head.token.linear.bias"]);
         assert_eq!(map.to_path("classifier.bias"), None);
+    }
+
+    #[test]
+    fn a_scalar_has_no_axis_in_files() {
+        let map = map().scalar("head.scale");
+        assert_eq!(map.stored_shape("head.scale", &[1]), [0usize; 0]);
+        assert_eq!(map.stored_shape("head.scales", &[1]), [1]);
     }
 
     #[test]

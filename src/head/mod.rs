@@ -3,6 +3,7 @@
 mod causal_lm;
 mod choice;
 mod classify;
+mod contrastive;
 mod distilled;
 mod label;
 mod masked_lm;
@@ -18,6 +19,7 @@ pub use crate::loss::{Loss, cross_entropy};
 pub use causal_lm::CausalLm;
 pub use choice::MultipleChoice;
 pub use classify::Classifier;
+pub use contrastive::{Contrastive, Similarities};
 pub use distilled::{DistilledClassifier, DistilledTargets};
 pub use label::{LabelLoss, MultiLabel};
 pub use masked_lm::{MaskedLm, MaskedTargets};

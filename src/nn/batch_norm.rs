@@ -44,8 +44,7 @@ impl BatchNorm {
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
         let (weight, bias) = (self.weight.val(), self.bias.val());
         if !self.training.is_enabled() || !weight.device().is_autodiff() {
-            let (mean, var) = (self.running_mean.value(), self.running_var.value());
-            return module::batch_norm(input, weight, bias, mean, var, self.epsilon);
+            return self.by_running_statistics(input, weight, bias);
         }
         let [channels] = weight.dims();
         let count = (input.shape().num_elements() / channels.max(1)) as f64;
@@ -54,6 +53,16 @@ impl BatchNorm {
         self.running_mean.move_to(result.mean, self.momentum);
         self.running_var.move_to(unbiased, self.momentum);
         result.output
+    }
+
+    /// One product and one sum a value, rounded as PyTorch rounds them.
+    fn by_running_statistics<const D: usize>(&self, input: Tensor<D>, weight: Tensor<1>, bias: Tensor<1>) -> Tensor<D> {
+        let (mean, var) = (self.running_mean.value(), self.running_var.value());
+        let scale = weight * (var + self.epsilon).sqrt().recip();
+        let shift = bias - scale.clone() * mean;
+        let mut shape = [1; D];
+        shape[1] = input.dims()[1];
+        input * scale.reshape(shape) + shift.reshape(shape)
     }
 }
 

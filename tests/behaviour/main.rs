@@ -44,3 +44,4 @@ mod tagging;
 mod task_heads;
 mod thaw_plans;
 mod thaw_runs;
+mod vision;

@@ -87,7 +87,7 @@ fn collect<B: Backbone, H: Module + ModuleDisplay>(
         let Some(values) = collector.values.remove(&entry.id) else { continue };
         let array = match (entry.is_linear && map.transposes(&entry.path), entry.shape.as_slice()) {
             (true, [rows, columns]) => transposed(&values, *rows, *columns),
-            _ => Array { shape: entry.shape, values },
+            _ => Array { shape: map.stored_shape(&entry.path, &entry.shape), values },
         };
         named.insert(key_of(map, &entry.path)?, array);
     }

@@ -30,7 +30,7 @@ impl Traced for Vit {
 }
 
 /// The state after embeddings and layers; the final norm's is `last_hidden_state` alone.
-fn trace_patches<B>(body: &B, input: ImageInput) -> (Named, PatchFeatures)
+pub(super) fn trace_patches<B>(body: &B, input: ImageInput) -> (Named, PatchFeatures)
 where
     B: Backbone<Input = ImageInput, State = PatchState, Features = PatchFeatures>,
 {
