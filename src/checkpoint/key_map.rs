@@ -70,7 +70,7 @@ impl KeyMap {
         let has = |part: &Pattern| paths.clone().into_iter().any(|path| part.match_start(path).is_some());
         let mut map = self.clone();
         for rule in &mut map.rules {
-            rule.decide(&has);
+            rule.decide(has);
         }
         map
     }
