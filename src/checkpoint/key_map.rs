@@ -83,7 +83,7 @@ impl KeyMap {
         let has = |part: &Pattern| paths.clone().into_iter().any(|path| part.match_start(path).is_some());
         let mut map = self.clone();
         for rule in &mut map.rules {
-            rule.decide(&has);
+            rule.decide(has);
         }
         let own: BTreeSet<_> = paths.clone().into_iter().filter_map(|path| map.to_file(path)).collect();
         map.tied.retain(|(copy, _)| !own.contains(copy));
