@@ -115,6 +115,32 @@ pub enum InputError {
         /// Classes of the student.
         classes: usize,
     },
+    /// Source and target of one input that have not the same rows.
+    #[error("there are {sources} sources and {targets} targets; give one target for each source")]
+    RowsDiffer {
+        /// Rows of the source.
+        sources: usize,
+        /// Rows of the target.
+        targets: usize,
+    },
+    /// Rows that are pooled at their last end-of-sequence token, and have none or not as many as the others.
+    #[error(
+        "the rows have {counts:?} end-of-sequence tokens; this pooling wants at least one in each, and as many in each, as the tokenizer adds"
+    )]
+    EosCounts {
+        /// For each row, how many it has.
+        counts: Vec<i64>,
+    },
+    /// Sound of other sizes than the network reads.
+    #[error("the sound has the shape {found:?}; this network reads [batch, {bins}, {frames}]: mel bins and frames")]
+    SoundShape {
+        /// Its shape.
+        found: Vec<usize>,
+        /// Mel bins of the network.
+        bins: usize,
+        /// Frames of the network.
+        frames: usize,
+    },
     /// Nothing to read.
     #[error("the batch is empty: it has {rows} rows of {seq} tokens")]
     Empty {

@@ -4,6 +4,7 @@ pub(crate) mod config;
 mod encoder;
 mod features;
 mod input;
+mod seq2seq;
 mod stages;
 mod text_state;
 mod towers;
@@ -17,6 +18,11 @@ pub use encoder::{
 pub(crate) use features::first_token;
 pub use features::{Maps, Pooled, Pooling, TextFeatures, Tied, Tokens};
 pub use input::{InputError, TextInput};
+pub use seq2seq::{
+    Bart, BartConfig, DecoderStart, EosTokens, MaskedIds, Memory, Seq2SeqFeatures, Seq2SeqInput, Seq2SeqState,
+    SpeechInput, T5, T5Config, T5Encoder, Target, Whisper, WhisperConfig, bart_key_map, t5_encoder_key_map, t5_key_map,
+    whisper_key_map,
+};
 pub use stages::{Stage, Stages};
 pub use text_state::TextState;
 pub use towers::{

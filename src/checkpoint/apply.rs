@@ -43,6 +43,7 @@ pub(super) fn load_mapped<M: Module>(
                 matching.take((&entry, shape), &path, &file_key, entry.is_linear && map.transposes(&path))?;
                 used.extend(key);
             }
+            None if map.is_constant(&path) => {}
             None if map.is_optional(&path) => matching.report.reinitialised.push(path),
             None => missing.push(key.unwrap_or(path)),
         }
@@ -164,7 +165,7 @@ pub(super) fn save_mapped<M: Module>(module: &M, map: &KeyMap, path: &Path) -> R
             (true, [rows, columns]) => (vec![*columns, *rows], transpose(&values, *rows, *columns)),
             _ => (map.stored_shape(&own, &shape), values),
         };
-        let key = map.to_file(&own).ok_or(CheckpointError::Unmapped { path: own })?;
+        let key = map.to_written(&own).ok_or(CheckpointError::Unmapped { path: own })?;
         renamed.push((key, shape, values));
     }
     save_tensors(path, renamed, &[("format", "pt")])

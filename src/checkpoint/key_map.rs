@@ -25,9 +25,12 @@ const OLD_NORM: &str = "LayerNorm";
 #[derive(Debug, Clone)]
 pub struct KeyMap {
     base_prefix: String,
+    /// Whether files are written without the base prefix.
+    bare: bool,
     rules: Vec<Rule>,
     ignored: Vec<(Pattern, String)>,
     optional: Vec<Pattern>,
+    constants: Vec<Pattern>,
     tied: Vec<(String, String)>,
     as_stored: Vec<Pattern>,
     scalars: Vec<Pattern>,
@@ -39,13 +42,22 @@ impl KeyMap {
     pub fn new(base_prefix: &str) -> Self {
         Self {
             base_prefix: base_prefix.into(),
+            bare: false,
             rules: Vec::new(),
             ignored: Vec::new(),
             optional: Vec::new(),
+            constants: Vec::new(),
             tied: Vec::new(),
             as_stored: Vec::new(),
             scalars: Vec::new(),
         }
+    }
+
+    /// Files are written without the base prefix, which only some classes of the architecture have: T5's.
+    #[must_use]
+    pub fn written_bare(mut self) -> Self {
+        self.bare = true;
+        self
     }
 
     /// Adds a rule. Both sides have the same number of `*`; [`check`](Self::check) says so if not.
@@ -64,7 +76,8 @@ impl KeyMap {
         self
     }
 
-    /// The table for a module with these parameter paths: rules that wait for what is absent hold or do not.
+    /// The table for a module with these parameter paths: rules that wait for what is absent hold or do not, and a key is no
+    /// copy where the module has a parameter of its own for it (an output projection that is not tied).
     #[must_use]
     pub fn of_module<'a>(&self, paths: impl IntoIterator<Item = &'a str> + Clone) -> Self {
         let has = |part: &Pattern| paths.clone().into_iter().any(|path| part.match_start(path).is_some());
@@ -72,6 +85,8 @@ impl KeyMap {
         for rule in &mut map.rules {
             rule.decide(&has);
         }
+        let own: BTreeSet<_> = paths.clone().into_iter().filter_map(|path| map.to_file(path)).collect();
+        map.tied.retain(|(copy, _)| !own.contains(copy));
         map
     }
 
@@ -89,8 +104,16 @@ impl KeyMap {
         self
     }
 
+    /// Adds a part, by the leading segments of its path, which a file may lack because it then is what it is in a fresh module:
+    /// a table of fixed positions, a bias of zeros.
+    #[must_use]
+    pub fn constant(mut self, path: &str) -> Self {
+        self.constants.push(Pattern::new(path));
+        self
+    }
+
     /// Adds a key that some files carry though it repeats another one. It is not read; where it is present it must equal its
-    /// original, for a model that ties the two cannot represent a difference.
+    /// original, for a model that ties the two cannot represent a difference. It stands for an original that the file lacks.
     #[must_use]
     pub fn tied(mut self, copy: &str, original: &str) -> Self {
         self.tied.push((copy.into(), original.into()));
@@ -136,6 +159,13 @@ impl KeyMap {
         Some(rule.key.fill(&captured, &rest))
     }
 
+    /// The key that a path gets in files that are written.
+    pub fn to_written(&self, path: &str) -> Option<String> {
+        let key = self.to_file(path)?;
+        let bare = key.strip_prefix(&self.base_prefix).and_then(|rest| rest.strip_prefix('.')).filter(|_| self.bare);
+        Some(bare.map_or_else(|| key.clone(), Into::into))
+    }
+
     /// Whether the path has this key in some module.
     fn can_give(&self, path: &str, key: &str) -> bool {
         let matching: Vec<_> =
@@ -176,6 +206,11 @@ impl KeyMap {
         self.optional.iter().any(|pattern| pattern.match_start(path).is_some())
     }
 
+    /// Whether a path that a file lacks is what it is in a fresh module.
+    pub fn is_constant(&self, path: &str) -> bool {
+        self.constants.iter().any(|pattern| pattern.match_start(path).is_some())
+    }
+
     /// Whether a key (normalised) stands under the base prefix. Without a base prefix every key counts as the body's.
     pub(super) fn is_of_body(&self, key: &str) -> bool {
         self.base_prefix.is_empty() || first_segment(key) == self.base_prefix
@@ -184,7 +219,8 @@ impl KeyMap {
     /// Brings a file's keys to the naming of this table: from normalised key to the file's own.
     ///
     /// A file of the bare body gets the base prefix: one where no key has it, but some start as the body's keys do after it.
-    /// `LayerNorm.gamma` and `LayerNorm.beta`, as files converted from TensorFlow have them, become `weight` and `bias`.
+    /// `LayerNorm.gamma` and `LayerNorm.beta`, as files converted from TensorFlow have them, become `weight` and `bias`. Of
+    /// tied keys whose original is not there, the first copy gets its name.
     ///
     /// # Errors
     /// `DuplicateKey` when two keys of the file become one.
@@ -204,7 +240,19 @@ impl KeyMap {
                 return Err(CheckpointError::DuplicateKey { key: name, first, second });
             }
         }
+        self.restore_originals(&mut normalised);
         Ok(normalised)
+    }
+
+    /// Files hold tied tensors once, under whichever name came first to their writer.
+    fn restore_originals(&self, keys: &mut BTreeMap<String, String>) {
+        for (copy, original) in &self.tied {
+            if !keys.contains_key(original)
+                && let Some(key) = keys.remove(copy)
+            {
+                keys.insert(original.clone(), key);
+            }
+        }
     }
 
     /// What follows the base prefix in the rules' keys, such as `embeddings`, `encoder`, `pooler`.
@@ -341,6 +389,26 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_stands_for_an_original_that_is_not_there() {
+        let map = map()
+            .tied("decoder.weight", "bert.embeddings.words.weight")
+            .tied("other.weight", "bert.embeddings.words.weight");
+        let keys =
+            map.normalise(["bert.layer.0.attention.self.query.bias", "decoder.weight", "other.weight"]).expect("fine");
+        assert_eq!(keys["bert.embeddings.words.weight"], "decoder.weight");
+        assert_eq!(keys["other.weight"], "other.weight", "the second copy is still compared with the original");
+        let both = map.normalise(["bert.embeddings.words.weight", "decoder.weight"]).expect("fine");
+        assert_eq!(both["bert.embeddings.words.weight"], "bert.embeddings.words.weight");
+    }
+
+    #[test]
+    fn what_a_module_has_itself_is_no_copy() {
+        let map = map().rule("head.decoder", "decoder").tied("decoder.weight", "bert.embeddings.words.weight");
+        assert!(map.of_module(["head.decoder.weight"]).tied_keys().is_empty());
+        assert_eq!(map.of_module(["head.linear.weight"]).tied_keys().len(), 1);
+    }
+
+    #[test]
     fn a_rule_may_hold_only_without_another_part() {
         let map = KeyMap::new("bert")
             .rule("head.dense", "classifier.dense")
@@ -368,6 +436,8 @@ mod tests {
         assert_eq!(map.ignored("bert.embeddings.words.weight"), None);
         assert!(map.is_optional("backbone.pooler.dense.weight"));
         assert!(!map.is_optional("backbone.pooler2.dense.weight"));
+        assert!(map.clone().constant("backbone.positions").is_constant("backbone.positions.weight"));
+        assert!(!map.is_constant("backbone.pooler.dense.weight"));
         assert!(map.is_of_body("bert.other.weight") && !map.is_of_body("bertha.weight"));
         assert!(KeyMap::new("").is_of_body("anything"));
     }

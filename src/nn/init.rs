@@ -27,6 +27,12 @@ impl Init {
         &self.device
     }
 
+    /// The same, with weights of this deviation from here on.
+    pub fn deviating(&mut self, deviation: f64) -> &mut Self {
+        self.deviation = deviation;
+        self
+    }
+
     /// A linear layer with bias.
     pub fn linear(&mut self, input: usize, output: usize) -> Linear {
         let bias = Some(Param::from_tensor(Tensor::zeros([output], &self.device)));

@@ -7,7 +7,10 @@ mod activation;
 mod attention;
 mod batch_norm;
 mod biased_attention;
+mod buffer;
+mod causal;
 mod conv;
+mod conv1d;
 mod drop_path;
 mod dropout;
 mod embedding;
@@ -20,6 +23,7 @@ mod precision;
 mod resize;
 mod rms_norm;
 mod rotary;
+mod unscaled_attention;
 
 pub use activation::Activation;
 #[cfg(test)]
@@ -28,8 +32,11 @@ pub(crate) use attention::softmax;
 pub use attention::{Reach, Scoring, attend, attention, merge_heads, multi_head_attention, split_heads};
 pub use batch_norm::{BatchNorm, Statistic};
 pub use biased_attention::biased_attention;
+pub use buffer::Buffer;
 pub use burn::nn::Linear;
+pub use causal::causal_mask;
 pub use conv::{Conv, max_pool};
+pub use conv1d::Conv1d;
 pub use drop_path::DropPath;
 pub(crate) use dropout::Draw;
 pub use dropout::{Dropout, RandomScope};
@@ -44,6 +51,7 @@ pub(crate) use precision::PrecisionScope;
 pub use resize::resize_bicubic;
 pub use rms_norm::RmsNorm;
 pub use rotary::{RopeScaling, Rotary, Rotation};
+pub use unscaled_attention::unscaled_attention;
 
 #[cfg(test)]
 pub(crate) fn test_device() -> burn::tensor::Device {

@@ -7,8 +7,8 @@ use rekindle::backbone::{
     Albert, Backbone, DistilBert, Electra, Esm, EsmConfig, InputError, MpNet, Pooling, Roberta, RobertaConfig,
     TextFeatures, TextInput,
 };
-use rekindle::checkpoint::{Checkpoint, FromPretrained, save_classifier};
-use rekindle::head::Classifier;
+use rekindle::checkpoint::{Checkpoint, FromPretrained, save_classifier, save_pretrained};
+use rekindle::head::{Classifier, TokenClassifier};
 use rekindle::params::{Freeze, FreezePolicy, Inventory, Progress};
 use rekindle::predict::Predictor;
 use rekindle::train::{Data, fit};
@@ -72,6 +72,28 @@ fn a_trained_roberta_is_saved_and_answers_the_same() {
     has(&keys, &["classifier.dense.weight", "classifier.out_proj.bias"]);
     let config = sizes(json!({ "model_type": "camembert" }));
     trained_and_saved::<Roberta>(config, Pooling::Cls, "CamembertForSequenceClassification");
+}
+
+#[test]
+fn token_classes_and_text_classes_of_a_roberta_have_keys_of_their_own() {
+    let (config, Model { backbone, .. }) = fresh::<Roberta>(sizes(json!({})), Pooling::Cls);
+    let model = Model { backbone, head: Roberta::token_classifier(&config, 3, 7, &device()) };
+    let folder = temporary();
+    let saved = folder.path().join("saved");
+    save_pretrained(&saved, &model, &config, "RobertaForTokenClassification", &tokenizer()).unwrap();
+    let checkpoint = Checkpoint::open(&saved).unwrap();
+    assert!(checkpoint.tensors().keys().any(|key| key == "classifier.weight"));
+    let fresh_head = Roberta::token_classifier(&config, 3, 8, &device());
+    let loaded = checkpoint.model(&Model { head: fresh_head, ..model.clone() }).unwrap().module;
+    let logits = |model: &Model<Roberta, TokenClassifier>| {
+        let ids = Tensor::<2, Int>::from_ints([[2, 9, 11, 7]], &device());
+        let input = TextInput { type_ids: ids.zeros_like(), mask: ids.clone().not_equal_elem(0), ids };
+        model.forward(input).into_data()
+    };
+    assert_eq!(logits(&loaded), logits(&model));
+    let texts = Model { backbone: loaded.backbone, head: Roberta::classifier(&config, 3, 7, &device()) };
+    let error = checkpoint.model(&texts).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("classifier.dense.weight"), "{error}");
 }
 
 #[test]
@@ -144,7 +166,9 @@ fn trainable<B: FromPretrained>(model: &Model<B, Classifier>, policy: &Freeze) -
 #[test]
 fn what_several_stages_read_rests_with_the_lowest_of_them() {
     let (_, albert) = fresh::<Albert>(sizes(json!({ "num_hidden_layers": 4 })), Pooling::Pooler);
-    assert_eq!(albert.backbone.stages().len(), 6);
+    let names: Vec<String> = albert.backbone.stages().iter().map(|stage| stage.name.clone()).collect();
+    let runs = ["encoder.run.0", "encoder.run.1", "encoder.run.2", "encoder.run.3"];
+    assert_eq!((&names[1..5], names.len()), (&runs.map(String::from)[..], 6));
     let layer = |paths: Vec<String>| paths.iter().any(|path| path.contains("encoder.layer.0"));
     assert!(layer(trainable(&albert, &Freeze::Bottom(1))));
     assert!(!layer(trainable(&albert, &Freeze::Bottom(2))), "its first run is frozen");
@@ -178,6 +202,8 @@ fn a_configuration_that_cannot_be_built_names_its_field() {
     refused::<DistilBert>(json!({ "qa_dropout": 1.0 }), "qa_dropout");
     refused::<Electra>(json!({ "is_decoder": true }), "is_decoder");
     refused::<Electra>(json!({ "embedding_size": usize::MAX }), "hidden_size");
+    refused::<Electra>(json!({ "summary_type": "mean" }), "summary_type");
+    refused::<Electra>(json!({ "summary_first_dropout": 0.1 }), "summary_first_dropout");
     refused::<MpNet>(json!({ "relative_attention_num_buckets": 31 }), "relative_attention_num_buckets");
     refused::<MpNet>(json!({ "max_position_embeddings": 2 }), "max_position_embeddings");
     refused::<MpNet>(json!({ "vocab_size": 1 }), "vocab_size");

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod accumulation;
+mod answering;
 mod averaging;
 mod cache;
 mod cache_faults;
@@ -25,6 +26,8 @@ mod masking;
 mod measuring;
 mod observers;
 mod optimizers;
+mod pair_texts;
+mod pairs;
 mod plain;
 mod policies;
 mod pooled;
@@ -44,4 +47,5 @@ mod tagging;
 mod task_heads;
 mod thaw_plans;
 mod thaw_runs;
+mod two_texts;
 mod vision;

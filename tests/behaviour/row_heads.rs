@@ -1,12 +1,17 @@
 //! Heads of one answer a row beside one class: numbers, several labels, one of several choices.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use rekindle::backbone::{InputError, Pooling, TextFeatures};
+use rekindle::Model;
+use rekindle::backbone::{InputError, Pooling, TextFeatures, TextInput};
+use rekindle::data::{DataError, Labels};
 use rekindle::head::{Classifier, LabelLoss, MultipleChoice, NumberLoss, RowLoss, TaskHead};
 use rekindle::loss::{Loss, LossError};
 use rekindle::metric::{Average, Scores};
+use rekindle::objective::{ChoiceExample, Choosing, Objective, TextNumbers};
+use rekindle::params::{Freeze, Rates};
+use rekindle::train::{Data, Fit, evaluate, fit};
 
-use super::support::device;
+use super::support::*;
 
 /// Pooled features are the first token, which is all there is.
 fn features(rows: &[[f32; 2]]) -> TextFeatures {
@@ -141,4 +146,60 @@ fn one_of_several_choices_is_right() {
     // Rows that make no whole question are no answer, and none is made up.
     assert!(values(head.forward(features(&rows[..4])))[4].is_nan());
     assert!(mean(head.loss(features(&rows[..4]), right(&[2]))).is_nan());
+}
+
+/// Trains a head on a small network until it has learned the training examples.
+fn learned<H, O>(head: H, task: &O, rows: &[O::Example]) -> Scores
+where
+    H: TaskHead<TextFeatures>,
+    O: Objective<Input = TextInput, Targets = H::Targets>,
+{
+    let mut model = Model::new(bert(2, 0.0, Pooling::Mean), head);
+    let before = evaluate(&model, task, rows, 8, 1).unwrap().summary().loss;
+    let recipe = Fit { epochs: 30, batch_size: 8, rates: Rates::new(3e-3), ..Fit::default() };
+    fit(&mut model, task, Data { train: rows, validation: &[] }, &Freeze::Nothing, &recipe, &mut []).unwrap();
+    let scores = evaluate(&model, task, rows, 8, 1).unwrap();
+    let after = scores.summary().loss;
+    assert!(after < before / 4.0, "{after} was {before}");
+    scores
+}
+
+fn wide() -> Classifier {
+    Classifier::new(32, 2, 3, &device()).with_dropout(0.0)
+}
+
+#[test]
+fn runs_learn_numbers_labels_and_choices() {
+    let texts: Vec<String> = (0..24).map(|index| text(index).0).collect();
+    let has = |text: &str, word: &str| f32::from(u8::from(text.contains(word)));
+    let length = |text: &str| text.split(' ').count() as f32 / 4.0;
+    let task = TextNumbers::new(tokenizer(), 2, 24).unwrap();
+    let numbers: Vec<_> = texts.iter().map(|text| (text, vec![length(text), has(text, "fails")])).collect();
+    let rows = task.encode(&numbers).unwrap();
+    let scores = learned(wide().for_numbers(NumberLoss::default()).unwrap(), &task, &rows);
+    let lengths = scores.regression(0).unwrap();
+    assert!(lengths.r2().unwrap() > 0.8, "{lengths:?}");
+
+    let labels = Labels::from_names(["drops".into(), "fails".into()].to_vec()).unwrap();
+    let found = |text: &str| labels.names().iter().filter(|name| text.contains(*name)).cloned().collect::<Vec<_>>();
+    let hot: Vec<_> = texts.iter().map(|text| (text, labels.hot(&found(text)).unwrap())).collect();
+    let rows = task.encode(&hot).unwrap();
+    let scores = learned(wide().for_labels(LabelLoss::default()).unwrap(), &task, &rows);
+    assert!(scores.summary().accuracy.unwrap() > 0.9);
+    let wrong = task.encode(&[("my router", vec![1.0])]);
+    assert!(matches!(wrong, Err(DataError::TargetCount { index: 0, found: 1, expected: 2 })));
+
+    let task = Choosing::new(tokenizer(), 3, 24).unwrap();
+    let question = |index: usize| {
+        let mut choices = ["router", "invoice", "parcel"].map(|thing| format!("my {thing} waits")).to_vec();
+        choices.rotate_left(index % 3);
+        ChoiceExample { question: "my parcel".into(), right: (5 - index % 3) % 3, choices }
+    };
+    let examples: Vec<ChoiceExample> = (0..12).map(question).collect();
+    assert!(examples.iter().all(|example| example.choices[example.right].contains("parcel")));
+    let scores =
+        learned(MultipleChoice::new(32, 3, 1, &device()).with_dropout(0.0), &task, &task.encode(&examples).unwrap());
+    assert_eq!(scores.summary().accuracy, Some(1.0));
+    let wrong = ChoiceExample { right: 3, ..examples[0].clone() };
+    assert!(matches!(task.encode(&[wrong]), Err(DataError::NoLabel { index: 0 })));
 }

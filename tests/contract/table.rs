@@ -1,11 +1,12 @@
 //! Every backbone of the crate, one line each, and what all of them promise.
 
 use super::device;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 use rekindle::Model;
 use rekindle::backbone::{
-    Albert, Backbone, Bert, ConvNext, Dinov2, DistilBert, Electra, Esm, ImageInput, ImageText, MpNet, Pooled, Pooling,
-    ResNet, Roberta, Swin, TextInput, Vit,
+    Albert, Backbone, Bart, Bert, ConvNext, DecoderStart, Dinov2, DistilBert, Electra, Esm, ImageInput, ImageText,
+    MaskedIds, MpNet, Pooled, Pooling, ResNet, Roberta, Seq2SeqInput, SpeechInput, Swin, T5, T5Encoder, TextInput, Vit,
+    Whisper,
 };
 use rekindle::checkpoint::FromPretrained;
 use rekindle::head::{Classifier, TaskHead};
@@ -60,6 +61,26 @@ backbones! {
         "layer_type": "basic"};
     bottleneck_resnet: ResNet, image(16, 16), [Mean], {"embedding_size": 4, "hidden_sizes": [8, 8], "depths": [1, 1],
         "hidden_act": "gelu", "downsample_in_first_stage": true, "downsample_in_bottleneck": true};
+    bart: Bart, pair(), [Cls, Mean], {"vocab_size": 20, "d_model": 8, "encoder_layers": 2, "decoder_layers": 2,
+        "encoder_attention_heads": 2, "decoder_attention_heads": 4, "encoder_ffn_dim": 12, "decoder_ffn_dim": 10,
+        "max_position_embeddings": 9};
+    bart_classifier: Bart, mirrored(), [Eos], {"vocab_size": 20, "d_model": 8, "encoder_layers": 1, "decoder_layers": 1,
+        "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 12, "decoder_ffn_dim": 10,
+        "max_position_embeddings": 9, "eos_token_id": 3, "tie_word_embeddings": false};
+    marian: Bart, pair(), [Mean], {"model_type": "marian", "vocab_size": 20, "decoder_vocab_size": 15, "d_model": 8,
+        "share_encoder_decoder_embeddings": false, "encoder_layers": 2, "decoder_layers": 1, "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2, "encoder_ffn_dim": 12, "decoder_ffn_dim": 10, "max_position_embeddings": 9,
+        "scale_embedding": true, "pad_token_id": 0, "decoder_start_token_id": 0};
+    t5: T5, pair(), [Cls, Mean], {"vocab_size": 20, "d_model": 8, "d_kv": 3, "d_ff": 12, "num_layers": 2, "num_heads": 2,
+        "relative_attention_num_buckets": 4, "relative_attention_max_distance": 6, "decoder_start_token_id": 0};
+    t5_classifier: T5, mirrored(), [Eos], {"vocab_size": 20, "d_model": 8, "d_kv": 3, "d_ff": 12, "num_layers": 1,
+        "num_heads": 2, "feed_forward_proj": "gated-gelu", "eos_token_id": 3};
+    t5_encoder: T5Encoder, text(), [Cls, Mean], {"vocab_size": 20, "d_model": 8, "d_kv": 3, "d_ff": 12, "num_layers": 3,
+        "num_heads": 2, "feed_forward_proj": "gated-silu"};
+    whisper: Whisper, speech(), [Mean], {"vocab_size": 20, "num_mel_bins": 4, "d_model": 8, "encoder_layers": 2,
+        "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 12,
+        "decoder_ffn_dim": 10, "max_source_positions": 3, "max_target_positions": 5, "pad_token_id": 0,
+        "decoder_start_token_id": 1};
 }
 
 #[test]
@@ -77,6 +98,26 @@ fn clip() {
         assert_eq!(whole.0.pooled().into_data(), as_read.0.pooled().into_data(), "images");
         assert_eq!(whole.1.pooled().into_data(), as_read.1.pooled().into_data(), "texts");
     }
+}
+
+/// A source of two rows, the second one padded, and a target that is padded otherwise.
+fn pair() -> Seq2SeqInput {
+    let TextInput { ids, mask, .. } = text();
+    let target = Tensor::<2, Int>::from_data([[3, 7, 0], [3, 2, 9]], &device());
+    let target_mask = target.clone().not_equal_elem(0);
+    Seq2SeqInput { source: MaskedIds { ids, mask }, target: MaskedIds { ids: target, mask: target_mask } }
+}
+
+/// One that is pooled where the source ends.
+fn mirrored() -> Seq2SeqInput {
+    Seq2SeqInput::mirrored(pair().source, DecoderStart { token: 2, padding: 0 })
+}
+
+/// Sound of six frames.
+fn speech() -> SpeechInput {
+    let values: Vec<f32> = (0..48).map(|value| (value as f32).sin()).collect();
+    let features = Tensor::from_data(TensorData::new(values, [2, 4, 6]), &device());
+    SpeechInput { features, target: pair().target }
 }
 
 fn keeps_the_contract<B: FromPretrained>(pooling: Pooling, input: B::Input, config: serde_json::Value)

@@ -2,17 +2,21 @@
 
 use super::Result;
 use burn::tensor::{Device, Element, Int, Tensor, TensorData};
-use rekindle::backbone::{ImageInput, TextInput};
-use rekindle::checkpoint::{Dtype, NumberType, Tensors};
+use rekindle::backbone::{DecoderStart, ImageInput, TextInput};
+use rekindle::checkpoint::{Checkpoint, Dtype, NumberType, Tensors};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Floats; all others are whole numbers.
+/// Floats, as the sound is; all others are whole numbers.
 const PIXELS: &str = "pixel_values";
-const KNOWN: [&str; 8] = [
+pub(super) const SOUND: &str = "input_features";
+const KNOWN: [&str; 11] = [
     PIXELS,
+    SOUND,
     "input_ids",
     "attention_mask",
+    "decoder_input_ids",
+    "decoder_attention_mask",
     "token_type_ids",
     "labels",
     "next_sentence_label",
@@ -22,7 +26,7 @@ const KNOWN: [&str; 8] = [
 
 /// Numbers on the host, their first axis the row.
 #[derive(Debug)]
-struct Values<T> {
+pub(super) struct Values<T> {
     shape: Vec<usize>,
     values: Vec<T>,
 }
@@ -35,6 +39,9 @@ pub(crate) struct Inputs {
     /// Labels that are numbers, with their shape.
     numbers: Option<(Vec<usize>, Vec<f32>)>,
     pixels: Option<Values<f32>>,
+    pub(super) sound: Option<Values<f32>>,
+    /// What a decoder's input begins with, where the model has one.
+    pub(super) start: Option<DecoderStart>,
 }
 
 impl Inputs {
@@ -43,10 +50,10 @@ impl Inputs {
         if let Some(other) = tensors.keys().find(|key| !KNOWN.contains(key)) {
             return Err(format!("`{}` holds `{other}`; read are {}", path.display(), KNOWN.join(", ")).into());
         }
-        let first = if tensors.contains("input_ids") { "input_ids" } else { PIXELS };
-        let rows = tensors.shape(first)?.first().copied().unwrap_or(0);
+        let first = ["input_ids", SOUND].into_iter().find(|key| tensors.contains(key));
+        let rows = tensors.shape(first.unwrap_or(PIXELS))?.first().copied().unwrap_or(0);
         let mut named = BTreeMap::new();
-        let (mut numbers, mut pixels) = (None, None);
+        let (mut numbers, mut pixels, mut sound) = (None, None, None);
         for key in tensors.keys() {
             let shape = tensors.shape(key)?.to_vec();
             if key == "labels" && !matches!(tensors.dtype(key)?, NumberType::Plain(Dtype::I64 | Dtype::I32)) {
@@ -56,17 +63,24 @@ impl Inputs {
             if shape.first() != Some(&rows) {
                 return Err(format!("`{key}` of `{}` has the shape {shape:?}, not {rows} rows", path.display()).into());
             }
-            if key == PIXELS {
-                pixels = Some(Values { shape, values: tensors.f32(key)? });
-            } else {
-                named.insert(key.to_string(), Values { shape, values: tensors.i64(key)? });
+            match key {
+                PIXELS => pixels = Some(Values { shape, values: tensors.f32(key)? }),
+                SOUND => sound = Some(Values { shape, values: tensors.f32(key)? }),
+                _ => _ = named.insert(key.to_string(), Values { shape, values: tensors.i64(key)? }),
             }
         }
         let mask = named.get("attention_mask").map_or(&[][..], |mask| &mask.values);
         if let Some(value) = mask.iter().find(|value| !(0..=1).contains(*value)) {
             return Err(format!("`attention_mask` holds {value}; it may hold 0 and 1").into());
         }
-        Ok(Self { rows, named, numbers, pixels })
+        Ok(Self { rows, named, numbers, pixels, sound, start: None })
+    }
+
+    /// The same batch for this model, whose decoder begins as its configuration says.
+    pub(crate) fn of(self, checkpoint: &Checkpoint) -> Self {
+        let id = |name: &str| Some(checkpoint.field(name)?.as_u64()? as usize);
+        let start = id("decoder_start_token_id").zip(id("pad_token_id"));
+        Self { start: start.map(|(token, padding)| DecoderStart { token, padding }), ..self }
     }
 
     /// The indices of all rows.
@@ -77,6 +91,11 @@ impl Inputs {
     /// Whether there is a tensor of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.named.contains_key(name)
+    }
+
+    /// How many axes a tensor of whole numbers has.
+    pub(super) fn rank(&self, name: &str) -> Option<usize> {
+        self.named.get(name).map(|values| values.shape.len())
     }
 
     /// Whether a loss can be computed.
@@ -148,7 +167,11 @@ impl Inputs {
 }
 
 /// Some rows of a tensor of rank `D`.
-fn data<const D: usize, T: Element>(values: Option<&Values<T>>, name: &str, rows: &[usize]) -> Result<TensorData> {
+pub(super) fn data<const D: usize, T: Element>(
+    values: Option<&Values<T>>,
+    name: &str,
+    rows: &[usize],
+) -> Result<TensorData> {
     let Some(Values { shape, values }) = values else {
         return Err(format!("inputs.safetensors has no `{name}`").into());
     };

@@ -7,10 +7,12 @@ mod gradients;
 mod inputs;
 mod named;
 mod outputs;
+mod pairs;
 mod readme;
 mod run_file;
 mod sentences;
 mod task;
+mod tokenizer;
 mod training;
 
 pub(crate) use findings::Findings;
@@ -76,6 +78,9 @@ pub(crate) fn check_folder(folder: &Path, options: &Options) -> Result<Findings>
     if folder.join("config.json").is_file() {
         return check_model(folder, options);
     }
+    if folder.join("tokenizer.json").is_file() && folder.join("single.json").is_file() {
+        return tokenizer::check(folder);
+    }
     let runs = run_file::run_files(folder)?;
     if runs.is_empty() {
         let message = "neither config.json, nor sentences.json, nor a safetensors file with `losses` or `steps.loss`";
@@ -93,7 +98,7 @@ fn check_model(folder: &Path, options: &Options) -> Result<Findings> {
     if expected.is_empty() {
         return Err(format!("`{}` holds no tensor", expected.path().display()).into());
     }
-    let inputs = inputs::Inputs::open(&folder.join("inputs.safetensors"))?;
+    let inputs = inputs::Inputs::open(&folder.join("inputs.safetensors"))?.of(&checkpoint);
     let ours = case.outputs(&checkpoint, &inputs, options)?;
     // Large values round by more than the usual limit.
     let spread = readme::number_after(&readme::read(folder), "differs from expected.safetensors by at most ");

@@ -29,7 +29,7 @@ pub(crate) fn check(folder: &Path, runs: &[PathBuf], options: &Options) -> Resul
     let (name, case) = classes::of(&checkpoint)?;
     let mut findings = Findings::new(folder, &format!("{} runs of {name}", runs.len()));
     let base = Base {
-        inputs: Inputs::open(&checkpoint.folder().join("inputs.safetensors"))?,
+        inputs: Inputs::open(&checkpoint.folder().join("inputs.safetensors"))?.of(&checkpoint),
         settings: Settings::of(&readme)?,
         groups: read_groups(&folder.join("groups.json"))?,
         readme,

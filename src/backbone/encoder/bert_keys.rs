@@ -76,12 +76,13 @@ mod tests {
             ("backbone.encoder.layer.0.output.weight", "bert.encoder.layer.0.output.dense.weight"),
             ("backbone.encoder.layer.0.norm.bias", "bert.encoder.layer.0.output.LayerNorm.bias"),
             ("backbone.pooler.dense.bias", "bert.pooler.dense.bias"),
-            ("head.linear.weight", "classifier.weight"),
             ("head.next_sentence.weight", "cls.seq_relationship.weight"),
         ] {
             assert_eq!(map.to_file(path).as_deref(), Some(key));
             assert_eq!(map.to_path(key).as_deref(), Some(path));
         }
+        // Classes and choices end in the same key: which one, the model decides.
+        assert_eq!(map.to_paths("classifier.weight"), ["head.linear.weight", "head.score.weight"]);
     }
 
     #[test]

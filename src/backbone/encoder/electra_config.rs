@@ -144,6 +144,8 @@ impl ElectraConfig {
             ("classifier_dropout", self.classifier_dropout.unwrap_or(0.0)),
             ("summary_last_dropout", self.summary_last_dropout),
         ])?;
+        let first = self.extra.get("summary_first_dropout").and_then(Value::as_f64).unwrap_or(0.0);
+        ensure(first == 0.0, "summary_first_dropout", first, "0")?;
         check_epsilon("layer_norm_eps", self.layer_norm_eps)?;
         check_token("pad_token_id", self.pad_token_id, self.vocab_size)?;
         check_only(
@@ -156,7 +158,6 @@ impl ElectraConfig {
                 ("summary_type", "first".into()),
                 ("summary_use_proj", true.into()),
                 ("summary_proj_to_labels", false.into()),
-                ("summary_first_dropout", 0.0.into()),
             ],
         )
     }

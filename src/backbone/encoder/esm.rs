@@ -51,6 +51,12 @@ impl Esm {
         }
     }
 
+    /// The layer of this stage, if it is the last one and the pooling reads its first token alone.
+    fn layer_of_first_token(&self, stage: usize) -> Option<&Layer> {
+        let is_last = stage == self.encoder.layer.len() && self.pooling != Pooling::Mean;
+        self.encoder.layer.last().filter(|_| is_last)
+    }
+
     /// A fresh masked-language-model head of its form (`EsmForMaskedLM`).
     pub fn masked_lm(config: &EsmConfig, seed: u64, device: &Device) -> MaskedLm {
         MaskedLm::with(config.hidden_size, config.vocab_size, Activation::Gelu, config.layer_norm_eps, seed, device)
@@ -85,6 +91,10 @@ impl Backbone for Esm {
         layer.map_or(0.0, |layer| 4.0 * (seq * seq * layer.attention.query.weight.dims()[0]) as f64)
     }
 
+    fn operations_spared(&self, stage: usize, seq: usize) -> f64 {
+        self.layer_of_first_token(stage).map_or(0.0, |layer| layer.operations_spared(seq))
+    }
+
     fn embed(&self, input: TextInput) -> TextState {
         TextState::new(self.embeddings.forward(input.ids, &input.mask), input.mask)
     }
@@ -92,11 +102,21 @@ impl Backbone for Esm {
     fn stage(&self, index: usize, mut state: TextState) -> TextState {
         let layers = self.encoder.layer.len();
         match (self.encoder.layer.get(index - 1), &self.pooler) {
-            (Some(layer), _) => state.hidden = layer.forward(state.hidden, &state.mask),
+            (Some(layer), _) => {
+                let [_, seq, _] = state.hidden.dims();
+                state.hidden = layer.forward(state.hidden, seq, &state.mask);
+            }
             (None, _) if index == layers + 1 => state.hidden = self.encoder.norm.forward(state.hidden),
             (None, Some(pooler)) => state.pooler_output = Some(pooler.forward(state.hidden.clone())),
             (None, None) => {}
         }
+        state
+    }
+
+    fn stage_pooled(&self, index: usize, mut state: TextState) -> TextState {
+        let Some(layer) = self.layer_of_first_token(index) else { return self.stage(index, state) };
+        state.hidden = layer.forward(state.hidden, 1, &state.mask);
+        state.mask = state.mask.narrow(1, 0, 1);
         state
     }
 
@@ -182,13 +202,28 @@ impl Layer {
         }
     }
 
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
-        let mixed = self.attention.forward(self.attention_norm.forward(hidden.clone()), mask);
-        let hidden = hidden + self.dropout.forward(mixed);
+    /// Operations that a row of `seq` takes less where one place asks.
+    fn operations_spared(&self, seq: usize) -> f64 {
+        let Self { attention, intermediate, output, .. } = self;
+        let products = [&attention.query, &attention.output, intermediate, output];
+        let values: usize = products.iter().map(|linear| linear.weight.shape().num_elements()).sum();
+        let hidden = attention.query.weight.dims()[0];
+        (seq.saturating_sub(1) * (2 * values + 4 * seq * hidden)) as f64
+    }
+
+    /// The layer at the first `places` places of a sequence, `[batch, seq, hidden]` to `[batch, places, hidden]`.
+    fn forward(&self, hidden: Tensor<3>, places: usize, mask: &Tensor<2, Bool>) -> Tensor<3> {
+        let mixed = self.attention.forward(self.attention_norm.forward(hidden.clone()), places, mask);
+        let hidden = first(hidden, places) + self.dropout.forward(mixed);
         // GELU whatever the configuration says.
         let inner = Activation::Gelu.after(&self.intermediate, self.norm.forward(hidden.clone()));
         hidden + self.dropout.forward(linear(&self.output, inner))
     }
+}
+
+/// The first `places` places of `[batch, seq, hidden]`.
+fn first(hidden: Tensor<3>, places: usize) -> Tensor<3> {
+    if places == hidden.dims()[1] { hidden } else { hidden.narrow(1, 0, places) }
 }
 
 #[derive(Module, Debug)]
@@ -218,16 +253,19 @@ impl SelfAttention {
         }
     }
 
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
-        let [_, seq, _] = hidden.dims();
-        let [mut query, mut key, value] =
-            [&self.query, &self.key, &self.value].map(|layer| linear(layer, hidden.clone()));
-        if let Some(rotary) = &self.rotary {
-            let rotation = rotary.rotation(seq, &hidden.device().inner());
-            [query, key] = [query, key].map(|input| merge_heads(rotation.apply(split_heads(input, self.heads))));
-        }
-        let mixed = multi_head_attention(query, key, value, self.heads, Some(mask.clone()), &self.probability_dropout);
-        linear(&self.output, mixed)
+    fn forward(&self, hidden: Tensor<3>, places: usize, mask: &Tensor<2, Bool>) -> Tensor<3> {
+        let query = linear(&self.query, first(hidden.clone(), places));
+        let [key, value] = [&self.key, &self.value].map(|layer| linear(layer, hidden.clone()));
+        let [query, key] = [query, key].map(|input| self.turned(input));
+        let (visible, dropout) = (Some(mask.clone()), &self.probability_dropout);
+        linear(&self.output, multi_head_attention(query, key, value, self.heads, visible, dropout))
+    }
+
+    /// Queries or keys of the first places of a sequence, `[batch, places, hidden]`, turned by their place.
+    fn turned(&self, input: Tensor<3>) -> Tensor<3> {
+        let Some(rotary) = &self.rotary else { return input };
+        let rotation = rotary.rotation(input.dims()[1], &input.device().inner());
+        merge_heads(rotation.apply(split_heads(input, self.heads)))
     }
 }
 

@@ -27,8 +27,10 @@ impl Encoder {
 
     /// The stages that make the layers' input, then layers and pooler. Each layer also reads what is at `also`.
     pub(super) fn stages(&self, before: Stages, also: Option<&str>, pooler: Option<&Pooler>) -> Stages {
+        // A run of a shared layer is not to be taken for a layer of that number.
+        let name = if self.runs.len() == self.layer.len() { "layer" } else { "run" };
         let stages = self.runs.iter().enumerate().fold(before, |stages, (index, layer)| {
-            let stages = stages.bare(format!("encoder.layer.{index}")).also(format!("encoder.layer.{layer}"));
+            let stages = stages.bare(format!("encoder.{name}.{index}")).also(format!("encoder.layer.{layer}"));
             also.into_iter().fold(stages, Stages::also)
         });
         match pooler {
@@ -91,7 +93,7 @@ impl Encoder {
 
     /// The layer of this stage, if it is the last one and the pooling reads its first token alone.
     fn layer_of_first_token(&self, stage: usize, pooling: Pooling) -> Option<&Layer> {
-        let is_last = stage == self.runs.len() && pooling != Pooling::Mean;
+        let is_last = stage == self.runs.len() && matches!(pooling, Pooling::Cls | Pooling::Pooler);
         self.layer_of(stage).filter(|_| is_last)
     }
 }

@@ -8,6 +8,7 @@ use crate::check::task::{Task, Traced};
 use burn::tensor::Device;
 use rekindle::backbone::{
     Albert, Bert, BertConfig, DistilBert, Electra, ElectraConfig, Esm, MpNet, Pooled, Pooling, Roberta, TextFeatures,
+    Tokens,
 };
 use rekindle::checkpoint::{Checkpoint, CheckpointError, FromPretrained, Tensors};
 use rekindle::head::{
@@ -152,7 +153,7 @@ impl<B: Traced<Features = TextFeatures>> Task<B> for TokenClassifier {
     }
 }
 
-impl<B: Traced<Features = TextFeatures>> Task<B> for SpanHead {
+impl<B: Traced<Features: Tokens>> Task<B> for SpanHead {
     fn fresh(_: &Checkpoint, config: &B::Config, device: &Device) -> Result<Self> {
         Ok(B::span_head(config, 0, device))
     }
