@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///
 /// While it trains it normalises by the batch's own statistics and moves the running ones towards them, as
 /// `torch.nn.BatchNorm2d` does; frozen, in `valid()` models and on plain devices it uses the running ones and leaves them.
+/// Checkpoints of a run hold the running statistics; an average of the weights goes with the latest of them.
 ///
 /// Burn 0.22's own keeps the running variance without PyTorch's correction by `n / (n - 1)`.
 #[derive(Module, Debug)]

