@@ -1,6 +1,7 @@
 //! Where named tensors meet a Burn module. Everything is checked before the module is touched.
 
 use super::fill::Plan;
+use super::save_format::Named;
 use super::{CheckpointError, KeyMap, LoadReport, Tensors, save_tensors};
 use crate::params::{Entry, list};
 use burn::module::{Module, ModuleVisitor, Param};
@@ -132,9 +133,9 @@ pub(crate) fn floats(data: TensorData) -> Vec<f32> {
     data.try_to_vec::<f32>().unwrap_or_else(|_| data.iter::<f32>().collect())
 }
 
-/// Writes a model's weights under the names that `map` gives them, in the layout of Transformers.
-pub(super) fn save_mapped<M: Module>(module: &M, map: &KeyMap, path: &Path) -> Result<(), CheckpointError> {
-    let transposed = |entry: &Entry| entry.is_linear && map.transposes(&entry.path);
+/// A module's weights under the names that `map` gives them, in the layout of Transformers. `prefix` as in [`load_mapped`].
+pub(super) fn mapped<M: Module>(module: &M, prefix: &str, map: &KeyMap) -> Result<Vec<Named>, CheckpointError> {
+    let transposed = |entry: &Entry| entry.is_linear && map.transposes(&format!("{prefix}{}", entry.path));
     let linear: BTreeSet<String> = parameters(module).filter(transposed).map(|entry| entry.path).collect();
     let mut renamed = vec![];
     for (own, shape, values) in selected(module, |_| true) {
@@ -142,10 +143,11 @@ pub(super) fn save_mapped<M: Module>(module: &M, map: &KeyMap, path: &Path) -> R
             (true, [rows, columns]) => (vec![*columns, *rows], transpose(&values, *rows, *columns)),
             _ => (shape, values),
         };
-        let key = map.to_file(&own).ok_or(CheckpointError::Unmapped { path: own })?;
+        let path = format!("{prefix}{own}");
+        let key = map.to_file(&path).ok_or(CheckpointError::Unmapped { path })?;
         renamed.push((key, shape, values));
     }
-    save_tensors(path, renamed, &[("format", "pt")])
+    Ok(renamed)
 }
 
 /// Writes a model's weights under its own parameter paths, atomically.

@@ -1,5 +1,6 @@
-use super::pretrained::{Loaded, read_json, write_json, write_model, write_model_folder, write_tokenizer};
-use super::{Checkpoint, CheckpointError, FromPretrained, KeyMap};
+use super::apply::mapped;
+use super::pretrained::{Loaded, read_json, write_json, write_model_folder, write_tokenizer, write_weights};
+use super::{Checkpoint, CheckpointError, FromPretrained, KeyMap, SaveFormat};
 use crate::backbone::Pooling;
 use crate::data::Labels;
 use crate::error::Error;
@@ -54,6 +55,21 @@ pub fn save_classifier<B: FromPretrained>(
     task: &TextClassification,
     freeze: &dyn Debug,
 ) -> Result<(), Error> {
+    save_classifier_as(folder, model, config, task, freeze, &SaveFormat::default())
+}
+
+/// As [`save_classifier`], in another number type or several files.
+///
+/// # Errors
+/// As [`save_classifier`], and [`CheckpointError::OutOfRange`] for a weight that the number type cannot hold.
+pub fn save_classifier_as<B: FromPretrained>(
+    folder: impl AsRef<Path>,
+    model: &Model<B, Classifier>,
+    config: &B::Config,
+    task: &TextClassification,
+    freeze: &dyn Debug,
+    format: &SaveFormat,
+) -> Result<(), Error> {
     task.labels().check_count(model.head.num_labels())?;
     let pooling = model.backbone.pooling();
     let card = Card {
@@ -67,7 +83,7 @@ pub fn save_classifier<B: FromPretrained>(
     write_model_folder(folder.as_ref(), |folder| {
         let mut extra = classifier_config::<B>(config, task.labels(), pooling)?;
         extra.push(("classifier_dropout", json!(model.head.dropout())));
-        write_model(folder, model, config, &extra)?;
+        write_weights(folder, mapped(model, "", &B::key_map(config))?, config, &extra, format)?;
         write_tokenizer(folder, task.tokenizer(), task.max_length(), B::INPUT_NAMES)?;
         if pooling != B::classification_pooling(config) {
             let path = folder.join("modeling_rekindle.py");

@@ -1,4 +1,5 @@
-use super::apply::{BACKBONE, load_mapped, save_mapped};
+use super::apply::{BACKBONE, load_mapped, mapped};
+use super::save_format::{Named, SaveFormat, save_shards};
 use super::{CheckpointError, KeyMap, LoadReport, Tensors};
 use crate::backbone::{Backbone, Pooling};
 use crate::data::TextTokenizer;
@@ -222,8 +223,25 @@ pub fn save_pretrained<B: FromPretrained, H: Module + ModuleDisplay>(
     architecture: &str,
     tokenizer: &TextTokenizer,
 ) -> Result<(), Error> {
+    save_pretrained_as(folder, model, config, architecture, tokenizer, &SaveFormat::default())
+}
+
+/// As [`save_pretrained`], in another number type or several files: `model-00001-of-00003.safetensors` and so on, beside
+/// `model.safetensors.index.json`, as Transformers names them.
+///
+/// # Errors
+/// As [`save_pretrained`], and [`CheckpointError::OutOfRange`] for a weight that the number type cannot hold.
+pub fn save_pretrained_as<B: FromPretrained, H: Module + ModuleDisplay>(
+    folder: impl AsRef<Path>,
+    model: &Model<B, H>,
+    config: &B::Config,
+    architecture: &str,
+    tokenizer: &TextTokenizer,
+    format: &SaveFormat,
+) -> Result<(), Error> {
     write_model_folder(folder.as_ref(), |folder| {
-        write_model(folder, model, config, &[("architectures", vec![architecture].into())])?;
+        let extra = [("architectures", vec![architecture].into())];
+        write_weights(folder, mapped(model, "", &B::key_map(config))?, config, &extra, format)?;
         write_tokenizer(folder, tokenizer, B::max_length(config), B::INPUT_NAMES)
     })
 }
@@ -271,26 +289,26 @@ pub(super) fn write_model_folder(folder: &Path, fill: impl FnOnce(&Path) -> Resu
 const OUTDATED: [&str; 3] = ["auto_map", "rekindle_pooling", "torch_dtype"];
 
 /// Writes weights and configuration into `folder`, with `extra` keys in the configuration; null takes a key out.
-pub(super) fn write_model<B: FromPretrained, H: Module + ModuleDisplay>(
+pub(super) fn write_weights<C: Serialize>(
     folder: &Path,
-    model: &Model<B, H>,
-    config: &B::Config,
+    tensors: Vec<Named>,
+    config: &C,
     extra: &[(&str, Value)],
+    format: &SaveFormat,
 ) -> Result<(), Error> {
     let path = folder.join("config.json");
-    let map = B::key_map(config);
     let config = serde_json::to_value(config).and_then(serde_json::from_value::<Map<String, Value>>);
     let mut config = config.map_err(|error| CheckpointError::bad_json(&path, &error))?;
     let outdated = OUTDATED.map(|key| (key, Value::Null));
-    for (key, value) in outdated.into_iter().chain(extra.iter().cloned()).chain([("dtype", "float32".into())]) {
+    let dtype = ("dtype", format.dtype.to_string().into());
+    for (key, value) in outdated.into_iter().chain(extra.iter().cloned()).chain([dtype]) {
         match value {
             Value::Null => config.shift_remove(key),
             value => config.insert(key.into(), value),
         };
     }
     write_json(&path, &config)?;
-    save_mapped(model, &map, &folder.join("model.safetensors"))?;
-    Ok(())
+    Ok(save_shards(folder, tensors, format)?)
 }
 
 /// Writes `tokenizer.json` and the settings that Transformers wants beside it.

@@ -5,10 +5,10 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde_json::{Map, Value};
 
+use super::encode::SaveDtype;
 use super::error::CheckpointError;
 use super::header::{MAX_HEADER, METADATA};
 use crate::file::{beside, parent, sync_file, sync_folder, write_atomically};
@@ -92,9 +92,18 @@ pub fn save_tensors(
     tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
     metadata: &[(&str, &str)],
 ) -> Result<(), CheckpointError> {
-    let path = path.as_ref();
-    let (header, values) = layout(path, tensors, metadata)?;
-    write_file(path, |file| write_tensors(file, &header, &values))
+    save_tensors_in(path.as_ref(), tensors, metadata, SaveDtype::F32)
+}
+
+/// As [`save_tensors`], in another number type.
+pub(super) fn save_tensors_in(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
+    metadata: &[(&str, &str)],
+    dtype: SaveDtype,
+) -> Result<(), CheckpointError> {
+    let (header, values) = layout(path, tensors, metadata, dtype)?;
+    write_file(path, |file| write_tensors(file, &header, &values, dtype))
 }
 
 /// As [`save_tensors`]; gives the blake3 hash of the file too, which need not be read again for it.
@@ -102,9 +111,10 @@ pub(crate) fn save_tensors_hashed(
     path: &Path,
     tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
 ) -> Result<blake3::Hash, CheckpointError> {
-    let (header, values) = layout(path, tensors, &[])?;
+    let dtype = SaveDtype::F32;
+    let (header, values) = layout(path, tensors, &[], dtype)?;
     let mut hasher = blake3::Hasher::new();
-    write_file(path, |file| write_tensors(&mut Hashing { file, hasher: &mut hasher }, &header, &values))?;
+    write_file(path, |file| write_tensors(&mut Hashing { file, hasher: &mut hasher }, &header, &values, dtype))?;
     Ok(hasher.finalize())
 }
 
@@ -131,6 +141,7 @@ fn layout(
     path: &Path,
     tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
     metadata: &[(&str, &str)],
+    dtype: SaveDtype,
 ) -> Result<(Vec<u8>, Vec<Vec<f32>>), CheckpointError> {
     let mut sorted = BTreeMap::new();
     for (key, shape, values) in tensors {
@@ -140,26 +151,17 @@ fn layout(
         if key == METADATA || sorted.contains_key(&key) {
             return Err(twice(&key, if key == METADATA { "the format itself" } else { "the tensors to save" }));
         }
+        dtype.check(&key, &values)?;
         sorted.insert(key, (shape, values));
     }
-    let header = header(&sorted, metadata).map_err(CheckpointError::io("write the header of", path))?;
+    let header = header(&sorted, metadata, dtype).map_err(CheckpointError::io("write the header of", path))?;
     Ok((header, sorted.into_values().map(|(_, values)| values).collect()))
 }
 
-fn write_tensors(file: &mut dyn Write, header: &[u8], tensors: &[Vec<f32>]) -> io::Result<()> {
+fn write_tensors(file: &mut dyn Write, header: &[u8], tensors: &[Vec<f32>], dtype: SaveDtype) -> io::Result<()> {
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header)?;
-    tensors.iter().try_for_each(|values| write_values(file, values))
-}
-
-#[cfg(target_endian = "little")]
-fn write_values(file: &mut dyn Write, values: &[f32]) -> io::Result<()> {
-    file.write_all(bytemuck::cast_slice(values))
-}
-
-#[cfg(target_endian = "big")]
-fn write_values(file: &mut dyn Write, values: &[f32]) -> io::Result<()> {
-    values.iter().try_for_each(|value| file.write_all(&value.to_le_bytes()))
+    tensors.iter().try_for_each(|values| dtype.write(file, values))
 }
 
 fn twice(key: &str, first: &str) -> CheckpointError {
@@ -167,15 +169,19 @@ fn twice(key: &str, first: &str) -> CheckpointError {
 }
 
 /// The header's JSON, filled up with spaces so that the data starts at a multiple of 8.
-fn header(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>, metadata: &[(&str, &str)]) -> io::Result<Vec<u8>> {
+fn header(
+    tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    metadata: &[(&str, &str)],
+    dtype: SaveDtype,
+) -> io::Result<Vec<u8>> {
     let mut texts = BTreeMap::from([("format", "pt")]);
     texts.extend(metadata.iter().copied());
     let mut map = Map::new();
     map.insert(METADATA.into(), serde_json::to_value(texts)?);
     let mut offset = 0;
     for (key, (shape, values)) in tensors {
-        let end = offset + values.len() * size_of::<f32>();
-        let info = TensorInfo { dtype: Dtype::F32, shape: shape.clone(), data_offsets: (offset, end) };
+        let end = offset + dtype.byte_size(values.len());
+        let info = TensorInfo { dtype: dtype.stored(), shape: shape.clone(), data_offsets: (offset, end) };
         map.insert(key.clone(), serde_json::to_value(info)?);
         offset = end;
     }
