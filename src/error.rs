@@ -3,6 +3,7 @@
 use crate::backbone::InputError;
 use crate::cache::CacheError;
 use crate::checkpoint::CheckpointError;
+use crate::checkpoint::hub::HubError;
 use crate::data::DataError;
 use crate::device::DeviceError;
 use crate::loss::LossError;
@@ -46,6 +47,9 @@ pub enum Error {
     /// Loading or saving.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// Finding or downloading a model by its name.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// Measuring.
     #[error(transparent)]
     Metric(#[from] MetricError),

@@ -60,9 +60,10 @@
 //! - `wgpu`: GPUs through Vulkan, Metal, DirectX and WebGPU.
 //! - `cuda`: NVIDIA GPUs.
 //!
-//! One more adds an observer:
+//! Others add a part:
 //!
 //! - `tui`: [`train::Dashboard`](train), a run in the terminal.
+//! - `hub`: [`checkpoint::hub::download`](checkpoint::hub), models by their names on the Hugging Face Hub.
 //!
 //! # Where to look
 //! Modules stand in the order in which data flows through them:
@@ -70,7 +71,7 @@
 //! [`data`] reads files and makes token ids; [`objective`] makes batches, whose tensors [`mod@rows`] bundles; a [`backbone`],
 //! built from [`nn`], turns them into features; a [`head`] turns features into a [`loss`], and [`model`] holds both;
 //! [`params`] decides what trains; [`optim`], [`random`] and [`train`] train it, with a [`cache`] of what frozen stages
-//! make; [`metric`] measures, [`plot`] draws; [`checkpoint`] loads and saves; [`predict`] answers.
+//! make; [`metric`] measures, [`plot`] draws; [`checkpoint`] loads and saves; [`predict`] answers, [`extract`] gives vectors.
 
 pub mod data;
 
@@ -95,6 +96,7 @@ pub mod metric;
 pub mod plot;
 
 pub mod checkpoint;
+pub mod extract;
 pub mod predict;
 
 mod device;

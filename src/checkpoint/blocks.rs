@@ -2,6 +2,9 @@
 
 use half::f16;
 
+/// From the bytes of a block to its values.
+type Decode = fn(&[u8], &mut [f32]);
+
 /// A layout of blocks, by the name that ggml gives it.
 #[derive(Debug)]
 pub struct Block {
@@ -14,7 +17,7 @@ pub struct Block {
     /// Bytes of a block.
     pub(super) bytes: usize,
     /// Turns one block into its values; `None` for a layout that is known by its size only.
-    pub(super) decode: Option<fn(&[u8], &mut [f32])>,
+    pub(super) decode: Option<Decode>,
 }
 
 impl PartialEq for Block {
@@ -27,7 +30,7 @@ const fn known(id: u32, name: &'static str, values: usize, bytes: usize) -> Bloc
     Block { name, id, values, bytes, decode: None }
 }
 
-const fn read(id: u32, name: &'static str, values: usize, bytes: usize, decode: fn(&[u8], &mut [f32])) -> Block {
+const fn read(id: u32, name: &'static str, values: usize, bytes: usize, decode: Decode) -> Block {
     Block { name, id, values, bytes, decode: Some(decode) }
 }
 

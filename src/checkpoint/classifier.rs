@@ -1,6 +1,7 @@
+use super::apply::mapped;
 use super::card::{Card, check_class, class_names, label_maps, load_whole, unsupported};
-use super::pretrained::{write_model, write_model_folder, write_tokenizer};
-use super::{Checkpoint, CheckpointError, FromPretrained};
+use super::pretrained::{write_model_folder, write_tokenizer, write_weights};
+use super::{Checkpoint, CheckpointError, FromPretrained, SaveFormat};
 use crate::backbone::Pooling;
 use crate::data::Labels;
 use crate::error::Error;
@@ -36,13 +37,28 @@ pub fn save_classifier<B: FromPretrained>(
     task: &TextClassification,
     freeze: &dyn Debug,
 ) -> Result<(), Error> {
+    save_classifier_as(folder, model, config, task, freeze, &SaveFormat::default())
+}
+
+/// As [`save_classifier`], in another number type or several files.
+///
+/// # Errors
+/// As [`save_classifier`], and [`CheckpointError::OutOfRange`] for a weight that the number type cannot hold.
+pub fn save_classifier_as<B: FromPretrained>(
+    folder: impl AsRef<Path>,
+    model: &Model<B, Classifier>,
+    config: &B::Config,
+    task: &TextClassification,
+    freeze: &dyn Debug,
+    format: &SaveFormat,
+) -> Result<(), Error> {
     task.labels().check_count(model.head.num_labels())?;
     let pooling = model.backbone.pooling();
     let card = Card::new(HEAD, pooling, task.max_length(), freeze);
     write_model_folder(folder.as_ref(), |folder| {
         let mut extra = classifier_config::<B>(config, task.labels(), pooling)?;
         extra.push((B::DROPOUT_FIELD, json!(model.head.dropout())));
-        write_model(folder, model, config, &extra)?;
+        write_weights(folder, mapped(model, "", &B::key_map(config))?, config, &extra, format)?;
         write_tokenizer(folder, task.tokenizer(), task.max_length(), B::INPUT_NAMES)?;
         if pooling != B::classification_pooling(config) {
             let path = folder.join("modeling_rekindle.py");

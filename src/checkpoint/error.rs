@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::encode::SaveDtype;
 use super::number_type::NumberType;
 
 /// An error of reading, translating or writing a checkpoint. Each message names the thing and says the mend.
@@ -132,6 +133,18 @@ pub enum CheckpointError {
         index: usize,
         /// The value.
         value: f32,
+    },
+    /// A finite value that the number type to save in cannot hold.
+    #[error("`{key}` holds {value} at flat index {index}, which {dtype} cannot hold; save in bfloat16 or float32")]
+    OutOfRange {
+        /// The key.
+        key: String,
+        /// Place of the first such value in row-major order.
+        index: usize,
+        /// The value.
+        value: f32,
+        /// The number type.
+        dtype: SaveDtype,
     },
     /// One key stands for two tensors.
     #[error("`{key}` occurs twice, in {first} and in {second}; remove or rename one of them")]

@@ -1,4 +1,5 @@
-use super::apply::{BACKBONE, load_mapped, save_mapped};
+use super::apply::{BACKBONE, load_mapped, mapped};
+use super::save_format::{Named, SaveFormat, save_shards};
 use super::{CheckpointError, KeyMap, LoadReport, Tensors};
 use crate::backbone::{Backbone, Pooling};
 use crate::data::TextTokenizer;
@@ -291,9 +292,26 @@ pub fn save_pretrained<'a, B: FromPretrained, H: Module + ModuleDisplay>(
     architecture: &str,
     with: impl Into<Companions<'a>>,
 ) -> Result<(), Error> {
+    save_pretrained_as(folder, model, config, architecture, with, &SaveFormat::default())
+}
+
+/// As [`save_pretrained`], in another number type or several files: `model-00001-of-00003.safetensors` and so on, beside
+/// `model.safetensors.index.json`, as Transformers names them.
+///
+/// # Errors
+/// As [`save_pretrained`], and [`CheckpointError::OutOfRange`] for a weight that the number type cannot hold.
+pub fn save_pretrained_as<'a, B: FromPretrained, H: Module + ModuleDisplay>(
+    folder: impl AsRef<Path>,
+    model: &Model<B, H>,
+    config: &B::Config,
+    architecture: &str,
+    with: impl Into<Companions<'a>>,
+    format: &SaveFormat,
+) -> Result<(), Error> {
     let Companions { tokenizer, preprocessor } = with.into();
     write_model_folder(folder.as_ref(), |folder| {
-        write_model(folder, model, config, &[("architectures", vec![architecture].into())])?;
+        let extra = [("architectures", vec![architecture].into())];
+        write_weights(folder, mapped(model, "", &B::key_map(config))?, config, &extra, format)?;
         if let Some(preprocessor) = preprocessor {
             write_json(&folder.join("preprocessor_config.json"), preprocessor)?;
         }
@@ -346,27 +364,37 @@ pub(super) fn write_model_folder(folder: &Path, fill: impl FnOnce(&Path) -> Resu
 /// Keys of `config.json` that speak of another file or of how the weights were stored before.
 const OUTDATED: [&str; 3] = ["auto_map", "rekindle_pooling", "torch_dtype"];
 
-/// Writes weights and configuration into `folder`, with `extra` keys in the configuration; null takes a key out.
+/// Writes weights and configuration into `folder`, as they are; `extra` as in [`write_weights`].
 pub(super) fn write_model<B: FromPretrained, H: Module + ModuleDisplay>(
     folder: &Path,
     model: &Model<B, H>,
     config: &B::Config,
     extra: &[(&str, Value)],
 ) -> Result<(), Error> {
+    write_weights(folder, mapped(model, "", &B::key_map(config))?, config, extra, &SaveFormat::default())
+}
+
+/// Writes weights and configuration into `folder`, with `extra` keys in the configuration; null takes a key out.
+pub(super) fn write_weights<C: Serialize>(
+    folder: &Path,
+    tensors: Vec<Named>,
+    config: &C,
+    extra: &[(&str, Value)],
+    format: &SaveFormat,
+) -> Result<(), Error> {
     let path = folder.join("config.json");
-    let map = B::key_map(config);
     let config = serde_json::to_value(config).and_then(serde_json::from_value::<Map<String, Value>>);
     let mut config = config.map_err(|error| CheckpointError::bad_json(&path, &error))?;
     let outdated = OUTDATED.map(|key| (key, Value::Null));
-    for (key, value) in outdated.into_iter().chain(extra.iter().cloned()).chain([("dtype", "float32".into())]) {
+    let dtype = ("dtype", format.dtype.to_string().into());
+    for (key, value) in outdated.into_iter().chain(extra.iter().cloned()).chain([dtype]) {
         match value {
             Value::Null => config.shift_remove(key),
             value => config.insert(key.into(), value),
         };
     }
     write_json(&path, &config)?;
-    save_mapped(model, &map, &folder.join("model.safetensors"))?;
-    Ok(())
+    Ok(save_shards(folder, tensors, format)?)
 }
 
 /// Writes `tokenizer.json` and the settings that Transformers wants beside it.

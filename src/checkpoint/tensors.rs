@@ -15,12 +15,12 @@ use super::number_type::NumberType;
 use super::shard::Shard;
 use super::stored::{Stored, TensorBytes};
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+pub(super) const SINGLE: &str = "model.safetensors";
+pub(super) const INDEX: &str = "model.safetensors.index.json";
 const TORCH: &str = "pytorch_model.bin";
 const TORCH_INDEX: &str = "pytorch_model.bin.index.json";
 /// In the order in which Transformers looks for them.
-const LOOKED_FOR: [&str; 4] = [SINGLE, INDEX, TORCH, TORCH_INDEX];
+pub(super) const LOOKED_FOR: [&str; 4] = [SINGLE, INDEX, TORCH, TORCH_INDEX];
 
 /// The named tensors of one file, or of a folder of shards.
 ///

@@ -6,11 +6,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
-use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde_json::{Map, Value};
 
 use super::apply::{Held, floats};
+use super::encode::SaveDtype;
 use super::error::CheckpointError;
 use super::header::{MAX_HEADER, METADATA};
 use crate::file::{beside, parent, sync_file, sync_folder, write_atomically};
@@ -94,9 +94,20 @@ pub fn save_tensors(
     tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
     metadata: &[(&str, &str)],
 ) -> Result<(), CheckpointError> {
-    let path = path.as_ref();
-    let (header, values) = layout(path, tensors, metadata)?;
-    write_file(path, |file| write_tensors(file, &header, values))
+    save_tensors_in(path.as_ref(), tensors, metadata, SaveDtype::F32)
+}
+
+/// As [`save_tensors`], in another number type.
+pub(super) fn save_tensors_in(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
+    metadata: &[(&str, &str)],
+    dtype: SaveDtype,
+) -> Result<(), CheckpointError> {
+    let tensors: Vec<_> = tensors.into_iter().collect();
+    tensors.iter().try_for_each(|(key, _, values)| dtype.check(key, values))?;
+    let (header, values) = layout(path, tensors, metadata, dtype)?;
+    write_file(path, |file| write_tensors(file, &header, values, dtype))
 }
 
 /// As [`save_tensors`], a tensor at a time; gives the blake3 hash of the file too, which need not be read again for it.
@@ -104,9 +115,10 @@ pub(crate) fn save_tensors_hashed(
     path: &Path,
     tensors: impl IntoIterator<Item = Held>,
 ) -> Result<blake3::Hash, CheckpointError> {
-    let (header, values) = layout(path, tensors, &[])?;
+    let dtype = SaveDtype::F32;
+    let (header, values) = layout(path, tensors, &[], dtype)?;
     let mut hasher = blake3::Hasher::new();
-    write_file(path, |file| write_tensors(&mut Hashing { file, hasher: &mut hasher }, &header, values))?;
+    write_file(path, |file| write_tensors(&mut Hashing { file, hasher: &mut hasher }, &header, values, dtype))?;
     Ok(hasher.finalize())
 }
 
@@ -157,6 +169,7 @@ fn layout<V: Values>(
     path: &Path,
     tensors: impl IntoIterator<Item = (String, Vec<usize>, V)>,
     metadata: &[(&str, &str)],
+    dtype: SaveDtype,
 ) -> Result<(Vec<u8>, Vec<V>), CheckpointError> {
     let mut sorted = BTreeMap::new();
     for (key, shape, values) in tensors {
@@ -168,24 +181,14 @@ fn layout<V: Values>(
         }
         sorted.insert(key, (shape, values));
     }
-    let header = header(&sorted, metadata).map_err(CheckpointError::io("write the header of", path))?;
+    let header = header(&sorted, metadata, dtype).map_err(CheckpointError::io("write the header of", path))?;
     Ok((header, sorted.into_values().map(|(_, values)| values).collect()))
 }
 
-fn write_tensors<V: Values>(file: &mut dyn Write, header: &[u8], tensors: Vec<V>) -> io::Result<()> {
+fn write_tensors<V: Values>(file: &mut dyn Write, header: &[u8], tensors: Vec<V>, dtype: SaveDtype) -> io::Result<()> {
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header)?;
-    tensors.into_iter().try_for_each(|values| write_values(file, &values.on_host()))
-}
-
-#[cfg(target_endian = "little")]
-fn write_values(file: &mut dyn Write, values: &[f32]) -> io::Result<()> {
-    file.write_all(bytemuck::cast_slice(values))
-}
-
-#[cfg(target_endian = "big")]
-fn write_values(file: &mut dyn Write, values: &[f32]) -> io::Result<()> {
-    values.iter().try_for_each(|value| file.write_all(&value.to_le_bytes()))
+    tensors.into_iter().try_for_each(|values| dtype.write(file, &values.on_host()))
 }
 
 fn twice(key: &str, first: &str) -> CheckpointError {
@@ -193,15 +196,19 @@ fn twice(key: &str, first: &str) -> CheckpointError {
 }
 
 /// The header's JSON, filled up with spaces so that the data starts at a multiple of 8.
-fn header<V: Values>(tensors: &BTreeMap<String, (Vec<usize>, V)>, metadata: &[(&str, &str)]) -> io::Result<Vec<u8>> {
+fn header<V: Values>(
+    tensors: &BTreeMap<String, (Vec<usize>, V)>,
+    metadata: &[(&str, &str)],
+    dtype: SaveDtype,
+) -> io::Result<Vec<u8>> {
     let mut texts = BTreeMap::from([("format", "pt")]);
     texts.extend(metadata.iter().copied());
     let mut map = Map::new();
     map.insert(METADATA.into(), serde_json::to_value(texts)?);
     let mut offset = 0;
     for (key, (shape, values)) in tensors {
-        let end = offset + values.count() * size_of::<f32>();
-        let info = TensorInfo { dtype: Dtype::F32, shape: shape.clone(), data_offsets: (offset, end) };
+        let end = offset + dtype.byte_size(values.count());
+        let info = TensorInfo { dtype: dtype.stored(), shape: shape.clone(), data_offsets: (offset, end) };
         map.insert(key.clone(), serde_json::to_value(info)?);
         offset = end;
     }

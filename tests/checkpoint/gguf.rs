@@ -141,7 +141,7 @@ fn a_cut_off_file_never_opens() {
     let path = dir.path().join("a.gguf");
     assert!(opens(&bytes, &path));
     // The last tensor of 12 bytes is filled up to 32.
-    for length in 0..bytes.len() - 20 {
+    for length in (0..bytes.len() - 20).step_by(5) {
         assert!(!opens(&bytes[..length], &path), "{length}");
     }
 }
@@ -151,7 +151,7 @@ fn every_byte_of_the_header_may_become_another() {
     let dir = temporary();
     let bytes = fs::read(file("all.gguf")).expect("there");
     let path = dir.path().join("a.gguf");
-    for position in 0..1400 {
+    for position in (0..1400).step_by(3) {
         for value in [0, 0xff, bytes[position] ^ 1, bytes[position] ^ 0x80] {
             let mut damaged = bytes.clone();
             damaged[position] = value;

@@ -136,9 +136,10 @@ impl Machine {
         let items = self.take(count)?;
         let list = self.top()?;
         match self.objects.get_mut(list) {
-            Object::List(list) => Ok(list.extend(items)),
-            _ => Err(malformed("items are appended to what is no list")),
+            Object::List(list) => list.extend(items),
+            _ => return Err(malformed("items are appended to what is no list")),
         }
+        Ok(())
     }
 
     fn set(&mut self, count: usize) -> Result<(), Fault> {
@@ -146,9 +147,10 @@ impl Machine {
         let (pairs, []) = items.as_chunks::<2>() else { return Err(malformed("a key has no value")) };
         let dict = self.top()?;
         match self.objects.get_mut(dict) {
-            Object::Dict(dict) => Ok(dict.extend(pairs.iter().map(|[key, value]| (*key, *value)))),
-            _ => Err(malformed("a key is set in what is no dictionary")),
+            Object::Dict(dict) => dict.extend(pairs.iter().map(|[key, value]| (*key, *value))),
+            _ => return Err(malformed("a key is set in what is no dictionary")),
         }
+        Ok(())
     }
 
     fn top(&self) -> Result<Id, Fault> {

@@ -1,0 +1,111 @@
+//! [`FeatureExtractor`]: a frozen backbone that turns texts into vectors, to be saved once and used anywhere.
+
+use crate::backbone::{Backbone, Bert, Pooled, TextInput};
+use crate::checkpoint::{FromPretrained, Signature, load_extractor, save_extractor};
+use crate::data::{BatchOrder, TextTokenizer, TokenRow, pad_rows};
+use crate::error::Error;
+use crate::objective::text_input;
+use crate::train::plain_device;
+use burn::tensor::{Device, Tensor};
+use std::path::Path;
+
+/// A backbone whose parameters no longer change, with its tokenizer and what it takes and gives: one vector a text.
+///
+/// ```
+/// # mod tiny { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tiny.rs")); }
+/// # let folder = tiny::tiny();
+/// # std::env::set_current_dir(&folder)?;
+/// use rekindle::backbone::{Bert, Pooling};
+/// use rekindle::checkpoint::Checkpoint;
+/// use rekindle::extract::FeatureExtractor;
+///
+/// let device = rekindle::device("flex")?;
+/// let checkpoint = Checkpoint::open("bert")?;
+/// let (config, tokenizer) = (checkpoint.config::<Bert>()?, checkpoint.tokenizer()?);
+/// let backbone = checkpoint.backbone::<Bert>(Pooling::Mean, &device)?.module;
+/// FeatureExtractor::new(&backbone, &config, tokenizer, 32).save("features", &config)?;
+///
+/// let extractor: FeatureExtractor = FeatureExtractor::load("features", &device)?;
+/// let vectors = extractor.features(&["the parcel is late", "the invoice is wrong"])?;
+/// assert_eq!((vectors.len(), vectors[0].len()), (2, extractor.signature().width));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct FeatureExtractor<B = Bert> {
+    backbone: B,
+    tokenizer: TextTokenizer,
+    signature: Signature,
+    batch_size: usize,
+}
+
+impl<B> FeatureExtractor<B>
+where
+    B: FromPretrained + Backbone<Input = TextInput>,
+    B::Features: Pooled,
+{
+    /// From a backbone that is in memory; it is copied, and the copy does not follow it. Texts will be cut to `max_length` tokens.
+    pub fn new(backbone: &B, config: &B::Config, tokenizer: TextTokenizer, max_length: usize) -> Self {
+        let signature = Signature::of(backbone, config, max_length);
+        Self { backbone: backbone.valid(), tokenizer, signature, batch_size: 32 }
+    }
+
+    /// From a folder that [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// A missing or damaged file, a parameter that is missing, a signature that does not fit the configuration.
+    pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        let (backbone, tokenizer, signature) = load_extractor::<B>(folder.as_ref(), device)?;
+        Ok(Self { backbone: backbone.valid(), tokenizer, signature, batch_size: 32 })
+    }
+
+    /// Writes the folder, atomically: weights, configuration, tokenizer, and the signature in `features.json`.
+    ///
+    /// # Errors
+    /// A signature that does not fit the configuration; a folder that holds something else than a model; a file that cannot be
+    /// written.
+    pub fn save(&self, folder: impl AsRef<Path>, config: &B::Config) -> Result<(), Error> {
+        save_extractor(folder.as_ref(), &self.backbone, config, &self.tokenizer, &self.signature)
+    }
+
+    /// What it takes and gives.
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// The same extractor, reading at most so many texts at once (32 unless said otherwise; 0 counts as 1).
+    pub fn with_batch_size(mut self, batch_size: usize) -> Self {
+        self.batch_size = batch_size.max(1);
+        self
+    }
+
+    /// Features of an input, `[batch, width]`, on its plain device: no gradient reaches the backbone.
+    ///
+    /// # Errors
+    /// Tokens that the network has no place for.
+    pub fn forward(&self, input: TextInput) -> Result<Tensor<2>, Error> {
+        self.backbone.check(&input)?;
+        Ok(self.backbone.forward(input).pooled())
+    }
+
+    /// A vector of [`width`](Signature::width) values for each text, in their order. They are run in batches of similar length.
+    ///
+    /// # Errors
+    /// A text that the tokenizer cannot encode; tokens that the network has no place for, if the two do not belong together.
+    pub fn features<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Vec<Vec<f32>>, Error> {
+        let rows = self.tokenizer.encode(texts, self.signature.max_length)?.rows;
+        let pad_id = self.tokenizer.require_pad_id()?;
+        let device = plain_device(&self.backbone);
+        let lengths: Vec<usize> = rows.iter().map(TokenRow::len).collect();
+        let order = BatchOrder { batch_size: self.batch_size, seed: 0, shuffle: false, bucket: true };
+        let mut features = vec![vec![]; texts.len()];
+        for indices in order.batches(&lengths, 0) {
+            let chosen: Vec<&TokenRow> = indices.iter().map(|index| &rows[*index]).collect();
+            let output = self.forward(text_input(pad_rows(&chosen, pad_id), &device))?;
+            let values: Vec<f32> = output.into_data().iter::<f32>().collect();
+            for (index, vector) in indices.into_iter().zip(values.chunks(self.signature.width)) {
+                features[index] = vector.to_vec();
+            }
+        }
+        Ok(features)
+    }
+}
