@@ -38,6 +38,9 @@ struct Args {
     /// cls, mean or pooler.
     #[arg(long, default_value_t = Pooling::Mean)]
     pooling: Pooling,
+    /// Draws batches without regard to length, as PyTorch's sampler does.
+    #[arg(long)]
+    no_bucket: bool,
     /// Leaves out the run without a cache.
     #[arg(long)]
     only_cached: bool,
@@ -68,8 +71,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let run = |cache: &Cache, seed| -> Result<(f64, Report), Box<dyn Error>> {
         let mut model = Model::new(body.clone(), Classifier::new(hidden, task.labels().len(), 1, &device));
-        let Args { epochs, batch_size, .. } = args;
-        let config = Fit { epochs, batch_size, seed, rates: Rates::new(1e-3), cache: cache.clone(), ..Fit::default() };
+        let Args { epochs, batch_size, no_bucket, .. } = args;
+        let (rates, cache) = (Rates::new(1e-3), cache.clone());
+        let config = Fit { epochs, batch_size, seed, bucket: !no_bucket, rates, cache, ..Fit::default() };
         let data = Data { train: &train, validation: &validation };
         let start = Instant::now();
         let report = fit(&mut model, &task, data, &freeze, &config, &mut [])?;

@@ -8,6 +8,7 @@
 //! cargo run --release --example finetune_text -- --model DIR --data DIR --freeze backbone --epochs 30 --lr 1e-2
 //! ```
 
+use ahead::{Ahead, draw};
 use burn::module::Module;
 use burn::tensor::Device;
 use clap::Parser;
@@ -23,10 +24,8 @@ use rekindle::model::Model;
 use rekindle::objective::{LabelledRow, TextClassification};
 use rekindle::params::{Freeze, Rates};
 use rekindle::predict::Predictor;
-use rekindle::random::permutation;
 use rekindle::train::{
-    Data, Evaluate, Fit, LrFinder, Monitor, Observer, ProgressLine, Regularisation, Report, StopReason, batch_size_for,
-    copies_between, evaluate_cached, first_plan, fit, forecast,
+    Data, Evaluate, Fit, Monitor, Observer, ProgressLine, Regularisation, Report, StopReason, evaluate_cached, fit,
 };
 use serde_json::json;
 use std::error::Error;
@@ -34,6 +33,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+#[path = "common/ahead.rs"]
+mod ahead;
 #[path = "common/flags.rs"]
 mod flags;
 
@@ -116,13 +117,7 @@ struct Outcome {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ahead::exit(run(&Args::parse()))
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
@@ -162,17 +157,9 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     ask(&args.out, args, &texts)?;
     report["seconds"] = json!(start.elapsed().as_secs_f64());
     if let Some(path) = &args.json {
-        write_file(path, |file| serde_json::to_writer_pretty(file, &report).map_err(Into::into))?;
+        ahead::write_json(path, &report)?;
     }
     Ok(())
-}
-
-/// At most `limit` rows drawn by the seed, in the order of the file.
-fn draw(rows: Vec<TextExample>, limit: Option<usize>, seed: u64) -> Vec<TextExample> {
-    let mut chosen = permutation(rows.len(), &[seed]);
-    chosen.truncate(limit.unwrap_or(usize::MAX));
-    chosen.sort_unstable();
-    chosen.into_iter().map(|index| rows[index].clone()).collect()
 }
 
 /// Reads the three files and says what was cut.
@@ -218,14 +205,11 @@ impl Job<'_> {
         };
         let mut recipe = self.recipe(freeze, 5e-4, None);
         let mut watchers = self.args.flags.watchers(&self.args.out)?;
-        if let Some(bytes) = self.args.flags.auto_batch_size {
+        if self.args.flags.auto_batch_size.is_some() {
             let (rows, _) = self.task.encode(&train)?;
             let model = self.model(body.clone(), &rows, recipe.seed)?;
             let data = Data { train: &rows, validation: &self.texts.validation };
-            let budget = Some(bytes).filter(|bytes| *bytes > 0);
-            let choice = batch_size_for(&model, self.task, data, freeze, &recipe, budget)?;
-            (recipe.batch_size, recipe.accumulation) = (choice.batch_size, choice.accumulation);
-            println!("{choice}");
+            self.ahead(freeze).choose_batch_size(&model, data, &mut recipe)?;
         }
         let outcome = self.train(body, &train, freeze, recipe, &mut watchers.list())?;
         watchers.print();
@@ -282,20 +266,13 @@ impl Job<'_> {
         let freeze = self.freeze();
         let (train, _) = self.task.encode(&self.texts.train)?;
         let (model, config) = (self.model(body, &train, self.args.flags.seed)?, self.recipe(&freeze, 5e-4, None));
-        if self.args.flags.dry_run {
-            let data = Data { train: &train, validation: &self.texts.validation };
-            println!("{}", forecast(&model, self.task, data, &freeze, &config)?);
-            if let Some(copies) = copies_between(self.task, &train, &self.texts.test).filter(|copies| copies.count > 0)
-            {
-                println!("test: {} texts are training texts too, first {:?}", copies.count, copies.first);
-            }
-        }
-        if let Some(path) = &self.args.flags.lr_finder {
-            let curve = LrFinder::default().search(&model, self.task, &train, &freeze, &config)?;
-            curve.chart().save(path)?;
-            println!("{curve}\ndrawn in {}", path.display());
-        }
+        let data = Data { train: &train, validation: &self.texts.validation };
+        self.ahead(&freeze).look(&model, data, &self.texts.test, &config)?;
         Ok(())
+    }
+
+    fn ahead<'a>(&'a self, freeze: &'a Freeze) -> Ahead<'a, TextClassification> {
+        Ahead { flags: &self.args.flags, task: self.task, freeze }
     }
 
     fn freeze(&self) -> Freeze {
@@ -321,9 +298,7 @@ impl Job<'_> {
         let (train, _) = self.task.encode(&self.texts.train)?;
         let recipe = self.recipe(&freeze, 5e-4, None);
         let data = Data { train: &train, validation: &self.texts.validation };
-        let plan = first_plan(&self.model(body.clone(), &train, seed)?, self.task, &data, &freeze, &recipe)?;
-        println!("\nplan for {freeze}\n{plan}");
-        Ok(())
+        self.ahead(&freeze).print_plan(&self.model(body.clone(), &train, seed)?, data, &recipe)
     }
 
     /// How one way is trained; `seed` is another one than the flags' in the comparison.

@@ -1,8 +1,17 @@
-//! [`Predictor`]: labels for new text from a trained classifier.
+//! What a trained model says about new texts: [`Predictor`] labels them, [`Tagger`] their words, [`Answerer`] finds answers
+//! in them, [`Embedder`] makes vectors of them.
+
+mod answerer;
+mod embedder;
+mod tagger;
+
+pub use answerer::{AnswerCandidate, Answered, Answerer};
+pub use embedder::Embedder;
+pub use tagger::{FoundEntity, TaggedWords, Tagger, WordTag};
 
 use crate::backbone::{Backbone, Bert, TextInput};
 use crate::checkpoint::{FromPretrained, load_classifier};
-use crate::data::{BatchOrder, Labels, TokenRow, pad_rows};
+use crate::data::{BatchOrder, Encodings, Labels, TextTokenizer, TokenRow, pad_rows};
 use crate::error::Error;
 use crate::head::{Classifier, TaskHead};
 use crate::model::Model;
@@ -83,34 +92,40 @@ where
         Ok(self.rows(texts)?.into_iter().map(|(logits, _)| logits).collect())
     }
 
-    /// The logits of each text and whether the text was cut.
+    /// Labels pairs of texts, in their order, read as [`TextClassification::encode_pairs`] reads them.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub fn predict_pairs<A, Z>(&self, pairs: &[(A, Z)]) -> Result<Vec<Prediction>, Error>
+    where
+        A: AsRef<str> + Sync,
+        Z: AsRef<str> + Sync,
+    {
+        let rows = self.run(self.task.tokenizer().encode_pairs(pairs, self.task.max_length())?)?;
+        Ok(rows.into_iter().map(|(logits, truncated)| self.prediction(&logits, truncated)).collect())
+    }
+
     fn rows<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Vec<(Vec<f64>, bool)>, Error> {
+        self.run(self.task.tokenizer().encode(texts, self.task.max_length())?)
+    }
+
+    /// The logits of each row and whether it was cut.
+    fn run(&self, encodings: Encodings) -> Result<Vec<(Vec<f64>, bool)>, Error> {
         self.task.labels().check_count(self.model.head.num_labels())?;
-        let encodings = self.task.tokenizer().encode(texts, self.task.max_length())?;
-        let pad_id = self.task.tokenizer().require_pad_id()?;
-        let device = plain_device(&self.model);
-        let lengths: Vec<usize> = encodings.rows.iter().map(TokenRow::len).collect();
-        let order = BatchOrder { batch_size: self.batch_size, seed: 0, shuffle: false, bucket: true };
-        let mut logits = vec![(vec![], false); texts.len()];
-        for indices in order.batches(&lengths, 0) {
-            let rows: Vec<&TokenRow> = indices.iter().map(|index| &encodings.rows[*index]).collect();
-            let input = text_input(pad_rows(&rows, pad_id), &device);
-            self.model.backbone.check(&input)?;
-            let output = self.model.forward(input);
-            let classes = output.dims()[1];
+        let rows: Vec<&TokenRow> = encodings.rows.iter().collect();
+        let mut logits = vec![(vec![], false); rows.len()];
+        in_batches(&self.model, &rows, self.task.tokenizer(), self.batch_size, |indices, output| {
+            let classes = output.dims()[1].max(1);
             let values: Vec<f64> = output.into_data().iter::<f64>().collect();
-            for (row, index) in indices.into_iter().enumerate() {
-                logits[index] = (values[row * classes..(row + 1) * classes].to_vec(), encodings.rows[index].truncated);
+            for (row, index) in values.chunks_exact(classes).zip(indices) {
+                logits[*index] = (row.to_vec(), rows[*index].truncated);
             }
-        }
+        })?;
         Ok(logits)
     }
 
     fn prediction(&self, logits: &[f64], truncated: bool) -> Prediction {
-        let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let exponents: Vec<f64> = logits.iter().map(|logit| (logit - largest).exp()).collect();
-        let sum: f64 = exponents.iter().sum();
-        let probabilities: Vec<f64> = exponents.iter().map(|exponent| exponent / sum).collect();
+        let probabilities = softmax(logits);
         let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap_or(0);
         Prediction {
             label: self.task.labels().name(best).unwrap_or_default().into(),
@@ -119,4 +134,36 @@ where
             truncated,
         }
     }
+}
+
+/// Runs rows in batches of similar length; `read` gets a batch's indices and what the head gave.
+fn in_batches<B, H>(
+    model: &Model<B, H>,
+    rows: &[&TokenRow],
+    tokenizer: &TextTokenizer,
+    batch_size: usize,
+    mut read: impl FnMut(&[usize], H::Output),
+) -> Result<(), Error>
+where
+    B: Backbone<Input = TextInput>,
+    H: TaskHead<B::Features>,
+{
+    let (pad_id, device) = (tokenizer.require_pad_id()?, plain_device(model));
+    let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
+    let order = BatchOrder { batch_size, seed: 0, shuffle: false, bucket: true };
+    for indices in order.batches(&lengths, 0) {
+        let batch: Vec<&TokenRow> = indices.iter().map(|index| rows[*index]).collect();
+        let input = text_input(pad_rows(&batch, pad_id), &device);
+        model.backbone.check(&input)?;
+        read(&indices, model.forward(input));
+    }
+    Ok(())
+}
+
+/// Probabilities from logits.
+fn softmax(logits: &[f64]) -> Vec<f64> {
+    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let exponents: Vec<f64> = logits.iter().map(|logit| (logit - largest).exp()).collect();
+    let sum: f64 = exponents.iter().sum();
+    exponents.iter().map(|exponent| exponent / sum).collect()
 }

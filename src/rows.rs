@@ -15,8 +15,9 @@ pub trait RowsVisitor {
     fn int<const D: usize>(&mut self, tensor: &mut Tensor<D, Int>);
     /// A boolean tensor, `[rows, ..]`.
     fn bool<const D: usize>(&mut self, tensor: &mut Tensor<D, Bool>);
-    /// Says whether the tensors that follow are padded at the end of axis 1.
-    fn padded(&mut self, _padded: bool) {}
+    /// Says that the tensors that follow are padded at the end of axis 1, where this mask `[rows, seq]` is false; `None`: that
+    /// they are not.
+    fn padded(&mut self, _mask: Option<&Tensor<2, Bool>>) {}
 }
 
 /// A bundle of tensors whose axis 0 is the batch row. Implement it with [`rows!`](crate::rows!).
@@ -29,17 +30,13 @@ pub trait RowsVisitor {
 pub trait Rows: Clone + Debug + Send + 'static {
     /// Hands every tensor to the visitor, in a fixed order.
     fn each<V: RowsVisitor>(&mut self, visitor: &mut V);
-
-    /// The true length of each row along the padded axis; `None` if no tensor is padded.
-    fn lengths(&self) -> Option<Vec<usize>> {
-        None
-    }
 }
 
 /// Implements [`Rows`](crate::rows::Rows) for a struct, naming its tensor fields.
 ///
 /// `rows!(State { a, b })`, or, where some fields are padded at the end of axis 1 and a boolean mask `[rows, seq]` says
-/// where rows end: `rows!(State { pooled } padded { hidden, mask } by mask)`.
+/// where rows end: `rows!(State { pooled } padded { hidden, mask } by mask)`. Fields that are padded by another mask go into
+/// a bundle of their own, which is a field like any other.
 #[macro_export]
 macro_rules! rows {
     ($type:ty { $($field:ident),* $(,)? }) => {
@@ -54,12 +51,10 @@ macro_rules! rows {
         impl $crate::rows::Rows for $type {
             fn each<V: $crate::rows::RowsVisitor>(&mut self, visitor: &mut V) {
                 $( $crate::rows::Rows::each(&mut self.$field, visitor); )*
-                visitor.padded(true);
+                let mask = self.$mask.clone();
+                visitor.padded(Some(&mask));
                 $( $crate::rows::Rows::each(&mut self.$padded, visitor); )*
-                visitor.padded(false);
-            }
-            fn lengths(&self) -> Option<Vec<usize>> {
-                Some($crate::rows::mask_lengths(&self.$mask))
+                visitor.padded(None);
             }
         }
     };
@@ -130,7 +125,7 @@ pub trait RowsExt: Rows {
 
     /// Takes the bundle apart into one [`Record`] a row, padding cut off.
     fn encode(&self) -> Vec<Record> {
-        let mut encoder = Encoder { records: vec![], lengths: self.lengths(), padded: false };
+        let mut encoder = Encoder { records: vec![], lengths: None };
         self.clone().each(&mut encoder);
         encoder.records
     }
@@ -233,8 +228,8 @@ impl RowsVisitor for Select {
 
 struct Encoder {
     records: Vec<Record>,
+    /// Where the rows of a padded tensor end.
     lengths: Option<Vec<usize>>,
-    padded: bool,
 }
 impl Encoder {
     fn put(&mut self, data: TensorData, values: Values) {
@@ -244,7 +239,7 @@ impl Encoder {
         let row_bytes = data.as_bytes().len() / rows.max(1);
         for (row, bytes) in data.as_bytes().chunks_exact(row_bytes.max(1)).enumerate() {
             let (mut shape, mut bytes) = (row_shape.to_vec(), bytes);
-            if let (true, Some(lengths)) = (self.padded, &self.lengths) {
+            if let Some(lengths) = &self.lengths {
                 bytes = &bytes[..row_bytes / shape[0].max(1) * lengths[row]];
                 shape[0] = lengths[row];
             }
@@ -263,8 +258,8 @@ impl RowsVisitor for Encoder {
     fn bool<const D: usize>(&mut self, tensor: &mut Tensor<D, Bool>) {
         self.put(tensor.to_data(), Values::Exact);
     }
-    fn padded(&mut self, padded: bool) {
-        self.padded = padded;
+    fn padded(&mut self, mask: Option<&Tensor<2, Bool>>) {
+        self.lengths = mask.map(mask_lengths);
     }
 }
 
@@ -300,8 +295,8 @@ impl RowsVisitor for Decoder<'_> {
             *tensor = Tensor::from_data(data, &tensor.device());
         }
     }
-    fn padded(&mut self, padded: bool) {
-        self.padded = padded;
+    fn padded(&mut self, mask: Option<&Tensor<2, Bool>>) {
+        self.padded = mask.is_some();
     }
 }
 

@@ -8,7 +8,7 @@ use rekindle::checkpoint::{Tensors, save_tensors};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FOLDERS: [&str; 12] = [
+const FOLDERS: [&str; 34] = [
     "bert",
     "bert_mlm",
     "bert_pretraining",
@@ -18,9 +18,31 @@ const FOLDERS: [&str; 12] = [
     "bert_seqcls_recipe",
     "bert_tokcls",
     "bert_qa",
+    "bert_regression",
+    "bert_multilabel",
+    "bert_choice",
     "roberta",
     "roberta_mlm",
+    "roberta_number",
+    "roberta_choice",
     "xlm_roberta_seqcls",
+    "xlm_roberta_tokcls",
+    "distilbert",
+    "electra_generator",
+    "electra_discriminator",
+    "electra_multilabel",
+    "albert_mlm",
+    "mpnet_qa",
+    "esm_mlm",
+    "vit_interpolated",
+    "deit",
+    "dinov2_cls",
+    "swin_cls",
+    "convnext",
+    "resnet",
+    "resnet_train",
+    "clip_loss",
+    "siglip",
 ];
 
 fn fixtures() -> PathBuf {

@@ -5,15 +5,23 @@
 
 #![allow(clippy::unwrap_used)]
 
-use rekindle::backbone::{Backbone, Bert, Pooling, Roberta, TextFeatures, TextInput};
-use rekindle::checkpoint::{FromPretrained, save_classifier};
-use rekindle::data::{Labels, TextExample, TextTokenizer};
-use rekindle::head::Classifier;
+use burn::tensor::Tensor;
+use rekindle::backbone::{
+    Albert, Backbone, Bart, Bert, BertConfig, DistilBert, Electra, MpNet, Pooling, Roberta, T5, TextFeatures,
+    TextInput, Whisper,
+};
+use rekindle::checkpoint::{
+    FromPretrained, load_reader, load_tagger, save_classifier, save_pretrained, save_reader, save_tagger,
+};
+use rekindle::data::{Labels, TextExample, TextTokenizer, TokenRow, Windows, pad_rows};
+use rekindle::head::{Classifier, SpanHead, TaskHead, TokenClassifier};
 use rekindle::model::Model;
-use rekindle::objective::TextClassification;
+use rekindle::objective::{QuestionAnswering, TextClassification, TokenTagging, text_input};
 use rekindle::params::{Freeze, Rates};
 use rekindle::predict::Predictor;
 use rekindle::train::{Data, Fit, fit};
+use serde::Serialize;
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -87,24 +95,89 @@ where
     let config = config::<B>(task.tokenizer().vocab_size());
     let model = trained::<B>(&config, pooling, &task);
     let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    save_classifier(path("saved"), &model, &config, &task, &Freeze::Nothing).unwrap();
-    let predictor: Predictor<B> = Predictor::load(path("saved"), &rekindle::device("flex").unwrap()).unwrap();
+    let saved = folder.path().join("saved");
+    save_classifier(&saved, &model, &config, &task, &Freeze::Nothing).unwrap();
+    let predictor: Predictor<B> = Predictor::load(&saved, &rekindle::device("flex").unwrap()).unwrap();
     let logits = predictor.logits(&TEXTS).unwrap();
-    assert!(logits.iter().flatten().any(|logit| logit.abs() > 0.1), "logits near 0 would agree whatever was loaded");
-    fs::write(path("texts.json"), serde_json::to_vec(&TEXTS).unwrap()).unwrap();
-    fs::write(path("expected.json"), serde_json::to_vec(&logits).unwrap()).unwrap();
+    let length = MAX_LENGTH.to_string();
+    compare(python, folder.path(), &TEXTS, &logits, &[arguments, &["--max-length", &length]].concat());
+}
 
+/// Transformers loads `saved` in `folder` and gives these logits for these texts.
+fn compare(python: &Path, folder: &Path, texts: &impl Serialize, logits: &[Vec<f64>], arguments: &[&str]) {
+    assert!(logits.iter().flatten().any(|logit| logit.abs() > 0.1), "logits near 0 would agree whatever was loaded");
+    let path = |name: &str| folder.join(name);
+    fs::write(path("texts.json"), serde_json::to_vec(texts).unwrap()).unwrap();
+    fs::write(path("expected.json"), serde_json::to_vec(logits).unwrap()).unwrap();
     let mut command = Command::new(python);
     command.arg(Path::new(ROOT).join("benches/compare/check_saved.py"));
     command.args([path("saved"), path("texts.json"), path("expected.json")]);
-    command.args(["--tolerance", "1e-5", "--max-length", &MAX_LENGTH.to_string()]).args(arguments);
+    command.args(["--tolerance", "1e-5"]).args(arguments);
     // Transformers copies remote code into its cache.
     command.env("HF_HOME", path("cache"));
     let output = command.output().unwrap();
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success(), "{said}");
-    eprintln!("{pooling}: {said}");
+    eprintln!("{arguments:?}: {said}");
+}
+
+/// Large weights, so that a part that is not loaded shows.
+fn body(config: &BertConfig) -> Bert {
+    Bert::new(config, Pooling::Cls, 5, &rekindle::device("flex").unwrap())
+}
+
+/// What a model makes of rows that are run one by one.
+fn alone<H: TaskHead<TextFeatures>>(model: &Model<Bert, H>, rows: &[&TokenRow]) -> Vec<H::Output> {
+    let device = rekindle::device("flex").unwrap();
+    rows.iter().map(|row| model.forward(text_input(pad_rows(&[row], 0), &device))).collect()
+}
+
+#[test]
+fn a_tagger_loads_unchanged() {
+    let Some(python) = PYTHON.as_ref() else { return };
+    let device = rekindle::device("flex").unwrap();
+    let labels = Labels::from_names(["O", "B-X", "I-X"].map(String::from).to_vec()).unwrap();
+    let task = TokenTagging::new(task().tokenizer().clone(), labels, MAX_LENGTH).unwrap();
+    let config = config::<Bert>(task.tokenizer().vocab_size());
+    let model = Model::new(body(&config), TokenClassifier::new(32, 3, 5, &device));
+    let folder = tempfile::tempdir().unwrap();
+    let saved = folder.path().join("saved");
+    save_tagger(&saved, &model, &config, &task, &Freeze::Nothing).unwrap();
+    let words = |text: &&str| text.split(' ').map(String::from).collect::<Vec<_>>();
+    let sentences: Vec<Vec<String>> = TEXTS.iter().filter(|text| !text.is_empty()).map(words).collect();
+    let again = load_tagger::<Bert>(&saved, &device).unwrap();
+    let lists: Vec<&[String]> = sentences.iter().map(Vec::as_slice).collect();
+    let rows = again.task.tokenizer().encode_words(&lists, MAX_LENGTH).unwrap().rows;
+    let logits = alone(&again.model, &rows.iter().collect::<Vec<_>>());
+    let logits: Vec<Vec<f64>> = logits.into_iter().map(|logits| logits.into_data().iter::<f64>().collect()).collect();
+    let length = MAX_LENGTH.to_string();
+    compare(python, folder.path(), &sentences, &logits, &["--kind", "tags", "--max-length", &length]);
+    let names = fs::read_to_string(saved.join("config.json")).unwrap();
+    let names: serde_json::Value = serde_json::from_str(&names).unwrap();
+    assert_eq!(names["id2label"]["1"], "B-X");
+}
+
+#[test]
+fn a_model_that_finds_answers_loads_unchanged() {
+    let Some(python) = PYTHON.as_ref() else { return };
+    let device = rekindle::device("flex").unwrap();
+    let windows = Windows { max_length: 48, stride: 8, max_question: 16 };
+    let task = QuestionAnswering::new(task().tokenizer().clone(), windows).unwrap();
+    let config = config::<Bert>(task.tokenizer().vocab_size());
+    let model = Model::new(body(&config), SpanHead::new(32, 5, &device));
+    let folder = tempfile::tempdir().unwrap();
+    let saved = folder.path().join("saved");
+    save_reader(&saved, &model, &config, &task, &Freeze::Nothing).unwrap();
+    let pairs = [("who sat?", TEXTS[0]), ("what is that?", TEXTS[2]), ("how many?", TEXTS[4])];
+    let again = load_reader::<Bert>(&saved, &device).unwrap();
+    assert_eq!(again.task.windows(), windows);
+    let encoded = again.task.tokenizer().encode_windows(&pairs, windows).unwrap();
+    let rows: Vec<&TokenRow> = encoded.iter().map(|question| &question.windows[0].row).collect();
+    let logits = alone(&again.model, &rows);
+    let host = |logits: Tensor<2>| logits.into_data().iter::<f64>().collect::<Vec<_>>();
+    let logits: Vec<Vec<f64>> =
+        logits.into_iter().map(|logits| [host(logits.start), host(logits.end)].concat()).collect();
+    compare(python, folder.path(), &pairs, &logits, &["--kind", "spans", "--max-length", "48"]);
 }
 
 #[test]
@@ -122,7 +195,81 @@ fn a_cls_pooled_classifier_loads_with_its_own_code() {
     check::<Bert>(Pooling::Cls, &["--remote-code"]);
 }
 
+/// Loads a folder with a class of Transformers and says what did not fit.
+const LOAD: &str = "
+import sys, transformers
+for folder, name in zip(sys.argv[1::2], sys.argv[2::2]):
+    _, info = getattr(transformers, name).from_pretrained(folder, output_loading_info=True)
+    left = {kind: sorted(map(str, keys)) for kind, keys in info.items() if keys}
+    assert not left, (name, left)
+";
+
+#[test]
+fn encoder_decoders_load_without_a_key_amiss() {
+    let Some(python) = PYTHON.as_ref() else { return };
+    let (folder, device) = (tempfile::tempdir().unwrap(), rekindle::device("flex").unwrap());
+    let mut arguments = vec![];
+    let sides = serde_json::json!({
+        "vocab_size": 30, "d_model": 8, "encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2, "encoder_ffn_dim": 12, "decoder_ffn_dim": 10, "pad_token_id": 1, "eos_token_id": 2,
+        "decoder_start_token_id": 2,
+    });
+    let with = |base: &Value, more: Value| {
+        let all = [base, &more].into_iter().filter_map(|part| part.as_object().cloned()).flatten();
+        Value::Object(all.collect())
+    };
+    for (name, more) in [
+        ("BartForConditionalGeneration", serde_json::json!({ "max_position_embeddings": 9 })),
+        ("BartForConditionalGeneration", serde_json::json!({ "tie_word_embeddings": false })),
+        ("MarianMTModel", serde_json::json!({ "model_type": "marian", "decoder_vocab_size": 30 })),
+        ("MarianMTModel", serde_json::json!({ "model_type": "marian", "share_encoder_decoder_embeddings": false })),
+    ] {
+        let config = serde_json::from_value(with(&sides, more)).unwrap();
+        let model = Model::new(Bart::new(&config, Pooling::Mean, 1, &device), Bart::language_head(&config, 1, &device));
+        arguments.extend(saved(folder.path(), arguments.len(), name, &model, &config));
+    }
+    let config = serde_json::from_value(with(&sides, serde_json::json!({ "model_type": "whisper" }))).unwrap();
+    let model =
+        Model::new(Whisper::new(&config, Pooling::Mean, 1, &device), Whisper::language_head(&config, 1, &device));
+    arguments.extend(saved(folder.path(), arguments.len(), "WhisperForConditionalGeneration", &model, &config));
+    let t5 = serde_json::json!({ "model_type": "t5", "vocab_size": 30, "d_model": 8, "d_kv": 4, "d_ff": 12, "num_layers": 2,
+        "num_heads": 2, "decoder_start_token_id": 0 });
+    for (own, more) in
+        [(false, serde_json::json!({})), (true, serde_json::json!({ "feed_forward_proj": "gated-gelu" }))]
+    {
+        let config = serde_json::from_value(with(&t5, more)).unwrap();
+        let head = T5::language_head(&config, own, 1, &device);
+        let model = Model::new(T5::new(&config, Pooling::Mean, 1, &device), head);
+        arguments.extend(saved(folder.path(), arguments.len(), "T5ForConditionalGeneration", &model, &config));
+        let model = Model::new(model.backbone, T5::classifier(&config, 2, 1, &device));
+        arguments.extend(saved(folder.path(), arguments.len(), "T5ForSequenceClassification", &model, &config));
+    }
+    let output = Command::new(python).args(["-c", LOAD]).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Saves a model in a folder of its own, and gives that folder and the class that is to load it.
+fn saved<B: FromPretrained, H: TaskHead<B::Features>>(
+    folder: &Path,
+    number: usize,
+    class: &str,
+    model: &Model<B, H>,
+    config: &B::Config,
+) -> [String; 2] {
+    let folder = folder.join(number.to_string());
+    save_pretrained(&folder, model, config, class, task().tokenizer()).unwrap();
+    [folder.to_string_lossy().into_owned(), class.into()]
+}
+
 #[test]
 fn a_roberta_classifier_loads_unchanged() {
     check::<Roberta>(Pooling::Cls, &[]);
+}
+
+#[test]
+fn classifiers_of_its_kin_load_unchanged() {
+    check::<DistilBert>(Pooling::Cls, &[]);
+    check::<Electra>(Pooling::Cls, &[]);
+    check::<Albert>(Pooling::Pooler, &[]);
+    check::<MpNet>(Pooling::Cls, &[]);
 }

@@ -1,23 +1,19 @@
 """Fine-tunes a text classifier in PyTorch by the recipe of the crate's example `finetune_text`, with the same flags.
 
-AdamW (decay 0.01 except on biases and norms), a linear warm-up over a tenth of the steps and a linear fall to 0, gradients
-clipped to a global norm of 1, batches of similar length. A frozen backbone runs once, in inference mode.
+Optimizer, schedule and batches are those of `recipe.py`. A frozen backbone runs once, in inference mode.
 """
 
 import argparse
 import json
-import math
 import time
 from pathlib import Path
 
+import recipe
 import torch
 from sklearn.metrics import accuracy_score, f1_score
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import AutoModel, get_linear_schedule_with_warmup
-
-POOL_BATCHES = 50  # batches sorted by length together: enough to save padding, few enough to stay shuffled
-LOG_STEPS = 20
+from transformers import AutoModel
 
 
 def parse_args():
@@ -69,24 +65,12 @@ def read_split(data, split):
     return [row["text"] for row in rows], [row["label"] for row in rows]
 
 
-def cut(rows, size):
-    return [rows[at : at + size] for at in range(0, len(rows), size)]
-
-
-def bucketed(lengths, batch_size):
-    """The batches of one epoch: rows shuffled, sorted by length within pools, then the batches shuffled."""
-    batches = []
-    for pool in cut(torch.randperm(len(lengths)).tolist(), batch_size * POOL_BATCHES):
-        batches += cut(sorted(pool, key=lambda row: lengths[row]), batch_size)
-    return [batches[at] for at in torch.randperm(len(batches)).tolist()]
-
-
 @torch.no_grad()
 def infer(model, ids, batch_size):
     """Features of all rows in inference mode, [rows, hidden], computed from short to long."""
     model.eval()
     order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
-    features = torch.cat([model.features([ids[row] for row in batch]) for batch in cut(order, batch_size)])
+    features = torch.cat([model.features([ids[row] for row in batch]) for batch in recipe.cut(order, batch_size)])
     return torch.empty_like(features).index_copy_(0, torch.tensor(order), features)
 
 
@@ -96,30 +80,16 @@ def evaluate(model, ids, labels, batch_size):
 
 
 def fit(model, ids, labels, args):
-    """Trains in place; returns the mean loss of each LOG_STEPS steps."""
+    """Trains in place; returns the mean loss of each recipe.LOG_STEPS steps."""
     frozen = args.freeze == "backbone"
     model.backbone.requires_grad_(not frozen)
     cached = infer(model, ids, args.batch_size) if frozen else None
-    model.train()
-    trained = [p for p in model.parameters() if p.requires_grad]
-    matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim == 1]  # vectors: biases and norms
-    groups = [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.999), eps=1e-8)
-    steps = args.epochs * math.ceil(len(ids) / args.batch_size)
-    schedule = get_linear_schedule_with_warmup(optimizer, math.ceil(0.1 * steps), steps)
-    lengths, losses = [len(row) for row in ids], []
-    for epoch in range(args.epochs):
-        for batch in bucketed(lengths, args.batch_size):
-            features = cached[batch] if frozen else model.features([ids[row] for row in batch])
-            loss = nn.functional.cross_entropy(model.logits(features), labels[batch])
-            loss.backward()
-            nn.utils.clip_grad_norm_(trained, 1.0)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
-            losses.append(loss.item())
-        print(f"epoch {epoch + 1}: loss {losses[-1]:.4f}", flush=True)
-    return [sum(chunk) / len(chunk) for chunk in cut(losses, LOG_STEPS)]
+
+    def loss_of(batch):
+        features = cached[batch] if frozen else model.features([ids[row] for row in batch])
+        return nn.functional.cross_entropy(model.logits(features), labels[batch])
+
+    return recipe.fit(model, [len(row) for row in ids], loss_of, args)
 
 
 def main():

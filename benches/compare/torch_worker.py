@@ -34,8 +34,9 @@ def step(args):
     def one():
         rows = next(batches)
         batch = ids[rows]
-        logits = model(input_ids=batch, attention_mask=torch.ones_like(batch)).logits
-        loss = torch.nn.functional.cross_entropy(logits, labels[rows])
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.precision == "bf16"):
+            logits = model(input_ids=batch, attention_mask=torch.ones_like(batch)).logits
+            loss = torch.nn.functional.cross_entropy(logits, labels[rows])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

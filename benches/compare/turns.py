@@ -18,6 +18,7 @@ def parse_args(description, works):
     add("--batch-size", type=int, default=32)
     add("--order", type=Path)
     add("--lr", type=float, default=5e-5)
+    add("--precision", choices=["f32", "bf16"], default="f32")
     return parser.parse_args()
 
 

@@ -8,6 +8,7 @@ use rekindle::backbone::{Backbone, Bert, Pooled, Pooling, TextInput};
 use rekindle::checkpoint::Checkpoint;
 use rekindle::data::{BatchOrder, DataError, TextTokenizer, TokenRow, pad_rows};
 use rekindle::head::Classifier;
+use rekindle::nn::Precision;
 use rekindle::objective::{Batch, Draws, Objective, text_input};
 use rekindle::optim::{Schedule, Warmup};
 use rekindle::params::{Freeze, Rates};
@@ -40,6 +41,9 @@ struct Args {
     order: Option<PathBuf>,
     #[arg(long, default_value_t = 5e-5)]
     lr: f64,
+    /// f32 or bf16, for `step`.
+    #[arg(long, default_value_t = Precision::F32)]
+    precision: Precision,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
@@ -89,13 +93,14 @@ fn step(args: &Args) -> Result<Vec<f32>, Box<dyn Error>> {
     let given: Given = read(&args.input)?;
     let mut model = classifier(args, &given)?;
     let rows: Vec<Row> = given.ids.into_iter().zip(given.labels).collect();
-    let Args { batch_size, lr, .. } = *args;
+    let Args { batch_size, lr, precision, .. } = *args;
     let config = Fit {
         epochs: 1,
         batch_size,
         rates: Rates::new(lr),
         schedule: Schedule::Linear { warmup: Warmup::Ratio(0.1) },
         bucket: false,
+        precision,
         keep: Keep::Last,
         ..Fit::default()
     };

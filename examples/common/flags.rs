@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use rekindle::cache::Cache;
+use rekindle::nn::Precision;
 use rekindle::optim::{Adafactor, AdamW, Averaging, Lion, OptimizerConfig, Schedule, Sgd, Warmup};
 use rekindle::train::{
     CsvLog, Energy, Fit, L2Sp, Observer, Plots, ProgressLine, Regularisation, SaveEvery, StopOnSignal, TensorBoard,
@@ -57,6 +58,9 @@ pub(crate) struct Flags {
     /// flex, ndarray, wgpu or cuda.
     #[arg(long, default_value = "flex")]
     pub(crate) device: String,
+    /// In what linear layers multiply: f32, or bf16 where the processor has it.
+    #[arg(long, default_value_t = Precision::F32)]
+    pub(crate) precision: Precision,
     /// Where the results of frozen stages are kept: memory, none, or a folder that runs share.
     #[arg(long, value_name = "memory|none|DIR", default_value = "memory")]
     pub(crate) cache: Cache,
@@ -148,6 +152,7 @@ impl Flags {
                 ..recipe.regularisation
             },
             seed: self.seed,
+            precision: self.precision,
             bucket: !self.no_bucket,
             cache: self.cache.clone(),
             folder: writes.then(|| Self::run(out)),

@@ -1,4 +1,4 @@
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// How a sequence becomes one vector. A property of the backbone, so that a pooler exists exactly when it is read.
@@ -12,6 +12,9 @@ pub enum Pooling {
     Mean,
     /// The first token through a dense layer and tanh, as BERT was pretrained for next-sentence prediction.
     Pooler,
+    /// The decoder's last hidden state at the last end-of-sequence token of the source, as BART classifies. A backbone that
+    /// reads one text takes its last real token, which is the one that tokenizers end a text with.
+    Eos,
 }
 
 impl std::str::FromStr for Pooling {
@@ -21,7 +24,8 @@ impl std::str::FromStr for Pooling {
             "cls" => Ok(Self::Cls),
             "mean" => Ok(Self::Mean),
             "pooler" => Ok(Self::Pooler),
-            other => Err(format!("no pooling is called `{other}`; use cls, mean or pooler")),
+            "eos" => Ok(Self::Eos),
+            other => Err(format!("no pooling is called `{other}`; use cls, mean, pooler or eos")),
         }
     }
 }
@@ -32,6 +36,7 @@ impl std::fmt::Display for Pooling {
             Self::Cls => "cls",
             Self::Mean => "mean",
             Self::Pooler => "pooler",
+            Self::Eos => "eos",
         })
     }
 }
@@ -95,6 +100,7 @@ impl Pooled for TextFeatures {
         match (&self.pooler_output, self.pooling) {
             (Some(output), Pooling::Pooler) => output.clone(),
             (_, Pooling::Mean) => mean_pool(self.hidden.clone(), self.mask.clone()),
+            (_, Pooling::Eos) => at_places(self.hidden.clone(), last_true(self.mask.clone())),
             _ => first_token(self.hidden.clone()),
         }
     }
@@ -121,8 +127,22 @@ pub(crate) fn first_token(hidden: Tensor<3>) -> Tensor<2> {
     hidden.narrow(1, 0, 1).reshape([batch, width])
 }
 
+/// `[batch, seq, hidden]` to the `[batch, hidden]` at one place a row.
+pub(in crate::backbone) fn at_places(hidden: Tensor<3>, places: Tensor<1, Int>) -> Tensor<2> {
+    let [batch, _, width] = hidden.dims();
+    let index = places.reshape([batch, 1, 1]).expand([batch, 1, width]);
+    hidden.gather(1, index).reshape([batch, width])
+}
+
+/// The last place of each row of `[batch, seq]` that is true, `[batch]`; 0 where none is.
+pub(in crate::backbone) fn last_true(places: Tensor<2, Bool>) -> Tensor<1, Int> {
+    let [batch, seq] = places.dims();
+    let numbers = Tensor::<1, Int>::arange(0..seq as i64, &places.device()).unsqueeze::<2>();
+    (places.int() * numbers).max_dim(1).reshape([batch])
+}
+
 /// The mean over real tokens; 0 for a row without any.
-fn mean_pool(hidden: Tensor<3>, mask: Tensor<2, Bool>) -> Tensor<2> {
+pub(in crate::backbone) fn mean_pool(hidden: Tensor<3>, mask: Tensor<2, Bool>) -> Tensor<2> {
     let [batch, _, width] = hidden.dims();
     let weight = mask.float();
     let count = weight.clone().sum_dim(1).clamp_min(1e-9);

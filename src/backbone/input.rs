@@ -45,6 +45,36 @@ pub enum InputError {
         /// The shape of the ids.
         expected: Vec<usize>,
     },
+    /// Images of another kind than the network's.
+    #[error("the images have {found} channels, this network reads {expected}; convert them")]
+    Channels {
+        /// Channels of the images.
+        found: usize,
+        /// Channels of the network.
+        expected: usize,
+    },
+    /// Images that are too small for the network's patches or windows.
+    #[error(
+        "the images are {height} x {width} pixels, this network reads {least_height} x {least_width} or more; enlarge them"
+    )]
+    TooSmall {
+        /// Height of the images.
+        height: usize,
+        /// Width of the images.
+        width: usize,
+        /// Least height.
+        least_height: usize,
+        /// Least width.
+        least_width: usize,
+    },
+    /// Two parts of a pair with another number of rows.
+    #[error("there are {images} images and {texts} texts; give one text for each image")]
+    Unpaired {
+        /// Rows of images.
+        images: usize,
+        /// Rows of texts.
+        texts: usize,
+    },
     /// A class that the head does not have.
     #[error("class {class} is not one of the head's {classes}; make the head for as many classes as there are labels")]
     ClassOutOfRange {
@@ -52,6 +82,26 @@ pub enum InputError {
         class: i64,
         /// Classes of the head.
         classes: usize,
+    },
+    /// Targets of another width than the head's outputs.
+    #[error(
+        "a row has {found} targets, the head gives {outputs} outputs; make the head for as many outputs as there are targets"
+    )]
+    TargetWidth {
+        /// Targets of a row.
+        found: usize,
+        /// Outputs of the head.
+        outputs: usize,
+    },
+    /// A target that cannot be compared with.
+    #[error("target {output} of row {row} is not {wanted}; mend it or leave the row out")]
+    BadTarget {
+        /// The row of the batch.
+        row: usize,
+        /// Its place in the row.
+        output: usize,
+        /// What it should be.
+        wanted: &'static str,
     },
     /// A teacher of another task.
     #[error(
@@ -64,6 +114,32 @@ pub enum InputError {
         rows: usize,
         /// Classes of the student.
         classes: usize,
+    },
+    /// Source and target of one input that have not the same rows.
+    #[error("there are {sources} sources and {targets} targets; give one target for each source")]
+    RowsDiffer {
+        /// Rows of the source.
+        sources: usize,
+        /// Rows of the target.
+        targets: usize,
+    },
+    /// Rows that are pooled at their last end-of-sequence token, and have none or not as many as the others.
+    #[error(
+        "the rows have {counts:?} end-of-sequence tokens; this pooling wants at least one in each, and as many in each, as the tokenizer adds"
+    )]
+    EosCounts {
+        /// For each row, how many it has.
+        counts: Vec<i64>,
+    },
+    /// Sound of other sizes than the network reads.
+    #[error("the sound has the shape {found:?}; this network reads [batch, {bins}, {frames}]: mel bins and frames")]
+    SoundShape {
+        /// Its shape.
+        found: Vec<usize>,
+        /// Mel bins of the network.
+        bins: usize,
+        /// Frames of the network.
+        frames: usize,
     },
     /// Nothing to read.
     #[error("the batch is empty: it has {rows} rows of {seq} tokens")]

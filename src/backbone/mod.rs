@@ -4,15 +4,35 @@ pub(crate) mod config;
 mod encoder;
 mod features;
 mod input;
+mod seq2seq;
 mod stages;
 mod text_state;
+mod towers;
+mod vision;
 
-pub use encoder::{Bert, BertConfig, Roberta, RobertaConfig, bert_key_map, roberta_key_map};
+pub use encoder::{
+    Albert, AlbertConfig, Bert, BertConfig, DistilBert, DistilBertConfig, Electra, ElectraConfig, Esm, EsmConfig,
+    EsmPositions, MpNet, MpNetConfig, Roberta, RobertaConfig, albert_key_map, bert_key_map, distilbert_key_map,
+    electra_key_map, esm_key_map, mpnet_key_map, roberta_key_map,
+};
 pub(crate) use features::first_token;
 pub use features::{Maps, Pooled, Pooling, TextFeatures, Tied, Tokens};
 pub use input::{InputError, TextInput};
+pub use seq2seq::{
+    Bart, BartConfig, DecoderStart, EosTokens, MaskedIds, Memory, Seq2SeqFeatures, Seq2SeqInput, Seq2SeqState,
+    SpeechInput, T5, T5Config, T5Encoder, Target, Whisper, WhisperConfig, bart_key_map, t5_encoder_key_map, t5_key_map,
+    whisper_key_map,
+};
 pub use stages::{Stage, Stages};
 pub use text_state::TextState;
+pub use towers::{
+    ClipConfig, ClipTextConfig, ClipVisionConfig, Flow, ImageText, ImageTextConfig, SiglipConfig, SiglipTextConfig,
+    SiglipVisionConfig, TextTower, TextTowerState, Towers, VisionTower,
+};
+pub use vision::{
+    ConvNext, ConvNextConfig, Dinov2, Dinov2Config, ImageInput, MapFeatures, MapState, PatchFeatures, PatchState,
+    ResNet, ResNetConfig, ResNetLayer, Sides, Swin, SwinConfig, Vit, VitConfig,
+};
 
 use crate::rows::Rows;
 use burn::module::{Module, ModuleDisplay};
@@ -69,9 +89,14 @@ pub trait Backbone: Module + ModuleDisplay {
     }
 
     /// Multiplications and additions that [`stage_pooled`](Self::stage_pooled) leaves out of one row of `seq`; 0 where it
-    /// does what [`stage`](Self::stage) does. A forecast counts them, and the key of a cached state depends on them.
+    /// computes what [`stage`](Self::stage) does. A forecast counts them.
     fn operations_spared(&self, _stage: usize, _seq: usize) -> f64 {
         0.0
+    }
+
+    /// Whether [`stage_pooled`](Self::stage_pooled) leaves anything out of the state: the key of a cached state depends on it.
+    fn leaves_out(&self, stage: usize) -> bool {
+        self.operations_spared(stage, 2) > 0.0
     }
 
     /// Unpacks the last state. It computes with no parameter (it may show one to the heads, as a tied embedding).

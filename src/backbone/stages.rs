@@ -27,6 +27,13 @@ impl Stages {
         self.push(path.clone(), vec![path])
     }
 
+    /// A stage that owns the modules or parameters at `owns` and reads the stages `reads` (a second tower's start).
+    pub fn stage_of(mut self, name: impl Into<String>, owns: &[&str], reads: &[usize]) -> Self {
+        let owns = owns.iter().map(ToString::to_string).collect();
+        self.0.push(Stage { name: name.into(), owns, reads: reads.to_vec(), with_head: false });
+        self
+    }
+
     /// `count` stages `path.0`, `path.1`, ...
     pub fn stages(self, path: &str, count: usize) -> Self {
         (0..count).fold(self, |stages, index| stages.stage(format!("{path}.{index}")))
@@ -41,6 +48,14 @@ impl Stages {
     pub fn also(mut self, path: impl Into<String>) -> Self {
         if let Some(last) = self.0.last_mut() {
             last.owns.push(path.into());
+        }
+        self
+    }
+
+    /// The last stage also reads what the stage of this index made (a decoder the encoder's result).
+    pub fn also_reads(mut self, stage: usize) -> Self {
+        if let Some(last) = self.0.last_mut().filter(|last| !last.reads.contains(&stage)) {
+            last.reads.push(stage);
         }
         self
     }

@@ -28,7 +28,7 @@ pub(crate) fn prefix_key<B: Backbone, H: Module + ModuleDisplay>(
 ) -> Key {
     // `valid()` has every switch for training off, whatever the plan.
     let settings = model.backbone.valid().format(DisplaySettings::default().with_show_all_attributes(true));
-    let leaves_out = |stage: usize| pooled_only && plain[stage] && model.backbone.operations_spared(stage, 2) > 0.0;
+    let leaves_out = |stage: usize| pooled_only && plain[stage] && model.backbone.leaves_out(stage);
     let left_out: Vec<usize> = (0..plain.len()).filter(|stage| leaves_out(*stage)).collect();
     let mut hasher = Hasher::new();
     for text in [

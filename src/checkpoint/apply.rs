@@ -29,18 +29,22 @@ pub(super) fn load_mapped<M: Module>(
     tensors: &Tensors,
     map: &KeyMap,
 ) -> Result<(M, LoadReport), CheckpointError> {
+    let entries: Vec<Entry> = parameters(module).collect();
+    let paths: Vec<String> = entries.iter().map(|entry| format!("{prefix}{}", entry.path)).collect();
+    let map = &map.of_module(paths.iter().map(String::as_str));
     let keys = map.normalise(tensors.keys())?;
     let mut matching = Matching { tensors, keys, report: LoadReport::default(), plan: Plan::default() };
     let mut used = BTreeSet::new();
     let mut missing = vec![];
-    for entry in parameters(module) {
-        let path = format!("{prefix}{}", entry.path);
+    for (entry, path) in entries.into_iter().zip(paths) {
         let key = map.to_file(&path);
         match key.as_ref().and_then(|key| matching.keys.get(key)).cloned() {
             Some(file_key) => {
-                matching.take(&entry, &path, &file_key, entry.is_linear && map.transposes(&path))?;
+                let shape = map.stored_shape(&path, &entry.shape);
+                matching.take((&entry, shape), &path, &file_key, entry.is_linear && map.transposes(&path))?;
                 used.extend(key);
             }
+            None if map.is_constant(&path) => {}
             None if map.is_optional(&path) => matching.report.reinitialised.push(path),
             None => missing.push(key.unwrap_or(path)),
         }
@@ -53,8 +57,13 @@ pub(super) fn load_mapped<M: Module>(
 }
 
 impl Matching<'_> {
-    fn take(&mut self, entry: &Entry, path: &str, key: &str, transposed: bool) -> Result<(), CheckpointError> {
-        let mut expected = entry.shape.clone();
+    fn take(
+        &mut self,
+        (entry, mut expected): (&Entry, Vec<usize>),
+        path: &str,
+        key: &str,
+        transposed: bool,
+    ) -> Result<(), CheckpointError> {
         if transposed {
             expected.reverse();
         }
@@ -109,23 +118,35 @@ fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     (0..columns).flat_map(|column| (0..rows).map(move |row| values[row * columns + column])).collect()
 }
 
-/// The chosen float tensors of a module: path, shape and values. What is not chosen is not copied.
-pub(crate) fn selected<M: Module>(module: &M, keep: impl Fn(&str) -> bool) -> Vec<(String, Vec<usize>, Vec<f32>)> {
-    struct Reader<'a> {
+/// A tensor's path, shape and values, which are read when they are written.
+pub(crate) type Held = (String, Vec<usize>, Tensor<1>);
+
+/// The chosen float tensors of a module. None is copied.
+pub(crate) fn held<M: Module>(module: &M, keep: impl Fn(&str) -> bool) -> Vec<Held> {
+    struct Holder<'a> {
         entries: std::vec::IntoIter<Entry>,
         keep: &'a dyn Fn(&str) -> bool,
-        read: Vec<(String, Vec<usize>, Vec<f32>)>,
+        held: Vec<Held>,
     }
-    impl ModuleVisitor for Reader<'_> {
+    impl ModuleVisitor for Holder<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let entry = self.entries.next().filter(|entry| (self.keep)(&entry.path));
-            self.read.extend(entry.map(|entry| (entry.path, entry.shape, floats(param.val().into_data()))));
+            self.held.extend(entry.map(|entry| {
+                let size = entry.size();
+                (entry.path, entry.shape, param.val().reshape([size]))
+            }));
         }
     }
     let entries = parameters(module).collect::<Vec<_>>().into_iter();
-    let mut reader = Reader { entries, keep: &keep, read: vec![] };
-    module.visit(&mut reader);
-    reader.read
+    let mut holder = Holder { entries, keep: &keep, held: vec![] };
+    module.visit(&mut holder);
+    holder.held
+}
+
+/// The chosen float tensors of a module: path, shape and values. What is not chosen is not copied.
+pub(crate) fn selected<M: Module>(module: &M, keep: impl Fn(&str) -> bool) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    let held = held(module, keep).into_iter();
+    held.map(|(path, shape, values)| (path, shape, floats(values.into_data()))).collect()
 }
 
 /// The values of a float tensor as f32.
@@ -137,14 +158,16 @@ pub(crate) fn floats(data: TensorData) -> Vec<f32> {
 pub(super) fn mapped<M: Module>(module: &M, prefix: &str, map: &KeyMap) -> Result<Vec<Named>, CheckpointError> {
     let transposed = |entry: &Entry| entry.is_linear && map.transposes(&format!("{prefix}{}", entry.path));
     let linear: BTreeSet<String> = parameters(module).filter(transposed).map(|entry| entry.path).collect();
+    let own = selected(module, |_| true);
+    let paths: Vec<String> = own.iter().map(|(path, ..)| format!("{prefix}{path}")).collect();
+    let map = map.of_module(paths.iter().map(String::as_str));
     let mut renamed = vec![];
-    for (own, shape, values) in selected(module, |_| true) {
+    for ((own, shape, values), path) in own.into_iter().zip(paths) {
         let (shape, values) = match (linear.contains(&own), shape.as_slice()) {
             (true, [rows, columns]) => (vec![*columns, *rows], transpose(&values, *rows, *columns)),
-            _ => (shape, values),
+            _ => (map.stored_shape(&path, &shape), values),
         };
-        let path = format!("{prefix}{own}");
-        let key = map.to_file(&path).ok_or(CheckpointError::Unmapped { path })?;
+        let key = map.to_written(&path).ok_or(CheckpointError::Unmapped { path })?;
         renamed.push((key, shape, values));
     }
     Ok(renamed)

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::CheckpointError;
 use super::pattern::{Pattern, Specificity};
+use super::rule::Rule;
 
-/// First segment of the paths of heads. A key may belong to several of them: which one, the model decides.
-const HEAD: &str = "head";
 /// The parent under which the names of old TensorFlow conversions are known.
 const OLD_NORM: &str = "LayerNorm";
 
@@ -26,18 +25,15 @@ const OLD_NORM: &str = "LayerNorm";
 #[derive(Debug, Clone)]
 pub struct KeyMap {
     base_prefix: String,
+    /// Whether files are written without the base prefix.
+    bare: bool,
     rules: Vec<Rule>,
     ignored: Vec<(Pattern, String)>,
     optional: Vec<Pattern>,
+    constants: Vec<Pattern>,
     tied: Vec<(String, String)>,
     as_stored: Vec<Pattern>,
-}
-
-#[derive(Debug, Clone)]
-struct Rule {
-    path: Pattern,
-    key: Pattern,
-    text: String,
+    scalars: Vec<Pattern>,
 }
 
 impl KeyMap {
@@ -46,19 +42,52 @@ impl KeyMap {
     pub fn new(base_prefix: &str) -> Self {
         Self {
             base_prefix: base_prefix.into(),
+            bare: false,
             rules: Vec::new(),
             ignored: Vec::new(),
             optional: Vec::new(),
+            constants: Vec::new(),
             tied: Vec::new(),
             as_stored: Vec::new(),
+            scalars: Vec::new(),
         }
+    }
+
+    /// Files are written without the base prefix, which only some classes of the architecture have: T5's.
+    #[must_use]
+    pub fn written_bare(mut self) -> Self {
+        self.bare = true;
+        self
     }
 
     /// Adds a rule. Both sides have the same number of `*`; [`check`](Self::check) says so if not.
     #[must_use]
     pub fn rule(mut self, path: &str, key: &str) -> Self {
-        self.rules.push(Rule { path: Pattern::new(path), key: Pattern::new(key), text: format!("{path} -> {key}") });
+        self.rules.push(Rule::new(path, key));
         self
+    }
+
+    /// Adds a rule that holds for modules with nothing at `absent` (leading segments of a path), in place of the usual rule
+    /// of the same path: RoBERTa's last linear layer is `classifier.out_proj` after a dense layer, and `classifier` without.
+    /// It waits for [`of_module`](Self::of_module).
+    #[must_use]
+    pub fn rule_without(mut self, absent: &str, path: &str, key: &str) -> Self {
+        self.rules.push(Rule::without(absent, path, key));
+        self
+    }
+
+    /// The table for a module with these parameter paths: rules that wait for what is absent hold or do not, and a key is no
+    /// copy where the module has a parameter of its own for it (an output projection that is not tied).
+    #[must_use]
+    pub fn of_module<'a>(&self, paths: impl IntoIterator<Item = &'a str> + Clone) -> Self {
+        let has = |part: &Pattern| paths.clone().into_iter().any(|path| part.match_start(path).is_some());
+        let mut map = self.clone();
+        for rule in &mut map.rules {
+            rule.decide(&has);
+        }
+        let own: BTreeSet<_> = paths.clone().into_iter().filter_map(|path| map.to_file(path)).collect();
+        map.tied.retain(|(copy, _)| !own.contains(copy));
+        map
     }
 
     /// Adds a pattern over whole keys that are left unread, and why. `*` is one segment, `**` any number of them.
@@ -75,8 +104,16 @@ impl KeyMap {
         self
     }
 
+    /// Adds a part, by the leading segments of its path, which a file may lack because it then is what it is in a fresh module:
+    /// a table of fixed positions, a bias of zeros.
+    #[must_use]
+    pub fn constant(mut self, path: &str) -> Self {
+        self.constants.push(Pattern::new(path));
+        self
+    }
+
     /// Adds a key that some files carry though it repeats another one. It is not read; where it is present it must equal its
-    /// original, for a model that ties the two cannot represent a difference.
+    /// original, for a model that ties the two cannot represent a difference. It stands for an original that the file lacks.
     #[must_use]
     pub fn tied(mut self, copy: &str, original: &str) -> Self {
         self.tied.push((copy.into(), original.into()));
@@ -88,6 +125,19 @@ impl KeyMap {
     pub fn as_stored(mut self, path: &str) -> Self {
         self.as_stored.push(Pattern::new(path));
         self
+    }
+
+    /// Adds a parameter of one value that files keep without an axis: `[]` there, `[1]` in memory.
+    #[must_use]
+    pub fn scalar(mut self, path: &str) -> Self {
+        self.scalars.push(Pattern::new(path));
+        self
+    }
+
+    /// The shape that files give a parameter at this path whose shape in memory is `shape`, linear layers apart.
+    pub fn stored_shape(&self, path: &str, shape: &[usize]) -> Vec<usize> {
+        let is_scalar = self.scalars.iter().any(|pattern| pattern.match_start(path).is_some());
+        if is_scalar { vec![] } else { shape.to_vec() }
     }
 
     /// The keys that repeat another one, as (copy, original).
@@ -102,13 +152,31 @@ impl KeyMap {
 
     /// The key of a parameter path; `None` when no rule covers it.
     pub fn to_file(&self, path: &str) -> Option<String> {
-        let matching = self.rules.iter().filter_map(|rule| Some((rule, rule.path.match_start(path)?)));
-        let (rule, (captured, rest)) = matching.max_by_key(|(rule, _)| rule.path.specificity())?;
+        let holding = self.rules.iter().filter(|rule| rule.holds);
+        let matching = holding.filter_map(|rule| Some((rule, rule.path.match_start(path)?)));
+        let (rule, (captured, rest)) =
+            matching.max_by_key(|(rule, _)| (rule.path.specificity(), rule.is_conditional()))?;
         Some(rule.key.fill(&captured, &rest))
     }
 
-    /// The path of a key (normalised, see [`normalise`](Self::normalise)); `None` when no rule covers it, or when it belongs to several
-    /// heads: see [`to_paths`](Self::to_paths).
+    /// The key that a path gets in files that are written.
+    pub fn to_written(&self, path: &str) -> Option<String> {
+        let key = self.to_file(path)?;
+        let bare = key.strip_prefix(&self.base_prefix).and_then(|rest| rest.strip_prefix('.')).filter(|_| self.bare);
+        Some(bare.map_or_else(|| key.clone(), Into::into))
+    }
+
+    /// Whether the path has this key in some module.
+    fn can_give(&self, path: &str, key: &str) -> bool {
+        let matching: Vec<_> =
+            self.rules.iter().filter_map(|rule| Some((rule, rule.path.match_start(path)?))).collect();
+        let narrowest = matching.iter().map(|(rule, _)| rule.path.specificity()).max();
+        let narrow = matching.iter().filter(|(rule, _)| Some(rule.path.specificity()) == narrowest);
+        narrow.into_iter().any(|(rule, (captured, rest))| rule.key.fill(captured, rest) == key)
+    }
+
+    /// The path of a key (normalised, see [`normalise`](Self::normalise)), in this module or another one; `None` when no rule covers it, or
+    /// when it belongs to several heads: see [`to_paths`](Self::to_paths).
     pub fn to_path(&self, key: &str) -> Option<String> {
         let mut paths = self.to_paths(key);
         if paths.len() == 1 { paths.pop() } else { None }
@@ -123,7 +191,7 @@ impl KeyMap {
             .filter(|(rule, _)| Some(rule.key.specificity()) == narrowest)
             .map(|(rule, (captured, rest))| rule.path.fill(captured, rest))
             // A narrower rule may send that path elsewhere.
-            .filter(|path| self.to_file(path).as_deref() == Some(key))
+            .filter(|path| self.can_give(path, key))
             .collect();
         paths.into_iter().collect()
     }
@@ -138,6 +206,11 @@ impl KeyMap {
         self.optional.iter().any(|pattern| pattern.match_start(path).is_some())
     }
 
+    /// Whether a path that a file lacks is what it is in a fresh module.
+    pub fn is_constant(&self, path: &str) -> bool {
+        self.constants.iter().any(|pattern| pattern.match_start(path).is_some())
+    }
+
     /// Whether a key (normalised) stands under the base prefix. Without a base prefix every key counts as the body's.
     pub(super) fn is_of_body(&self, key: &str) -> bool {
         self.base_prefix.is_empty() || first_segment(key) == self.base_prefix
@@ -146,7 +219,8 @@ impl KeyMap {
     /// Brings a file's keys to the naming of this table: from normalised key to the file's own.
     ///
     /// A file of the bare body gets the base prefix: one where no key has it, but some start as the body's keys do after it.
-    /// `LayerNorm.gamma` and `LayerNorm.beta`, as files converted from TensorFlow have them, become `weight` and `bias`.
+    /// `LayerNorm.gamma` and `LayerNorm.beta`, as files converted from TensorFlow have them, become `weight` and `bias`. Of
+    /// tied keys whose original is not there, the first copy gets its name.
     ///
     /// # Errors
     /// `DuplicateKey` when two keys of the file become one.
@@ -166,7 +240,19 @@ impl KeyMap {
                 return Err(CheckpointError::DuplicateKey { key: name, first, second });
             }
         }
+        self.restore_originals(&mut normalised);
         Ok(normalised)
+    }
+
+    /// Files hold tied tensors once, under whichever name came first to their writer.
+    fn restore_originals(&self, keys: &mut BTreeMap<String, String>) {
+        for (copy, original) in &self.tied {
+            if !keys.contains_key(original)
+                && let Some(key) = keys.remove(copy)
+            {
+                keys.insert(original.clone(), key);
+            }
+        }
     }
 
     /// What follows the base prefix in the rules' keys, such as `embeddings`, `encoder`, `pooler`.
@@ -187,38 +273,6 @@ impl KeyMap {
             }
         }
         Ok(())
-    }
-}
-
-impl Rule {
-    fn check(&self) -> Result<(), CheckpointError> {
-        let segments = || self.path.segments().iter().chain(self.key.segments());
-        if self.path.stars() != self.key.stars() {
-            return Err(self.bad("both sides need the same number of `*`"));
-        }
-        if segments().any(|part| part.is_empty() || part == "**") {
-            return Err(self.bad("each segment needs a name or `*`; `**` and empty segments are not for rules"));
-        }
-        Ok(())
-    }
-
-    fn check_against(&self, other: &Self) -> Result<(), CheckpointError> {
-        if self.path == other.path {
-            return Err(self.bad(&format!("the same path has the rule `{}`; keep one", other.text)));
-        }
-        let alternatives = self.is_head() && other.is_head();
-        if self.key.overlaps(&other.key) && !alternatives {
-            return Err(self.bad(&format!("the rule `{}` can give the same key; make the keys differ", other.text)));
-        }
-        Ok(())
-    }
-
-    fn is_head(&self) -> bool {
-        self.path.segments()[0] == HEAD
-    }
-
-    fn bad(&self, reason: &str) -> CheckpointError {
-        CheckpointError::BadRule { rule: self.text.clone(), reason: reason.into() }
     }
 }
 
@@ -328,12 +382,62 @@ mod tests {
     }
 
     #[test]
+    fn a_scalar_has_no_axis_in_files() {
+        let map = map().scalar("head.scale");
+        assert_eq!(map.stored_shape("head.scale", &[1]), [0usize; 0]);
+        assert_eq!(map.stored_shape("head.scales", &[1]), [1]);
+    }
+
+    #[test]
+    fn a_copy_stands_for_an_original_that_is_not_there() {
+        let map = map()
+            .tied("decoder.weight", "bert.embeddings.words.weight")
+            .tied("other.weight", "bert.embeddings.words.weight");
+        let keys =
+            map.normalise(["bert.layer.0.attention.self.query.bias", "decoder.weight", "other.weight"]).expect("fine");
+        assert_eq!(keys["bert.embeddings.words.weight"], "decoder.weight");
+        assert_eq!(keys["other.weight"], "other.weight", "the second copy is still compared with the original");
+        let both = map.normalise(["bert.embeddings.words.weight", "decoder.weight"]).expect("fine");
+        assert_eq!(both["bert.embeddings.words.weight"], "bert.embeddings.words.weight");
+    }
+
+    #[test]
+    fn what_a_module_has_itself_is_no_copy() {
+        let map = map().rule("head.decoder", "decoder").tied("decoder.weight", "bert.embeddings.words.weight");
+        assert!(map.of_module(["head.decoder.weight"]).tied_keys().is_empty());
+        assert_eq!(map.of_module(["head.linear.weight"]).tied_keys().len(), 1);
+    }
+
+    #[test]
+    fn a_rule_may_hold_only_without_another_part() {
+        let map = KeyMap::new("bert")
+            .rule("head.dense", "classifier.dense")
+            .rule("head.linear", "classifier.out_proj")
+            .rule_without("head.dense", "head.linear", "classifier");
+        map.check().expect("no contradiction");
+        let (with, without) =
+            (map.of_module(["head.dense.bias", "head.linear.bias"]), map.of_module(["head.dense2.bias"]));
+        for (map, key) in
+            [(&map, "classifier.out_proj.bias"), (&with, "classifier.out_proj.bias"), (&without, "classifier.bias")]
+        {
+            assert_eq!(map.to_file("head.linear.bias").as_deref(), Some(key));
+            for key in ["classifier.out_proj.bias", "classifier.bias"] {
+                assert_eq!(map.to_path(key).as_deref(), Some("head.linear.bias"), "{key} of some module");
+            }
+        }
+        let twice = map.rule_without("head.norm", "head.linear", "other");
+        assert!(matches!(twice.check(), Err(CheckpointError::BadRule { .. })), "both could hold");
+    }
+
+    #[test]
     fn lists_are_consulted_by_segments() {
         let map = map().ignore("**.position_ids", "a counter").optional("backbone.pooler");
         assert_eq!(map.ignored("bert.embeddings.position_ids"), Some("a counter"));
         assert_eq!(map.ignored("bert.embeddings.words.weight"), None);
         assert!(map.is_optional("backbone.pooler.dense.weight"));
         assert!(!map.is_optional("backbone.pooler2.dense.weight"));
+        assert!(map.clone().constant("backbone.positions").is_constant("backbone.positions.weight"));
+        assert!(!map.is_constant("backbone.pooler.dense.weight"));
         assert!(map.is_of_body("bert.other.weight") && !map.is_of_body("bertha.weight"));
         assert!(KeyMap::new("").is_of_body("anything"));
     }

@@ -5,6 +5,7 @@
 
 mod apply;
 mod blocks;
+mod card;
 mod classifier;
 mod convert;
 mod cursor;
@@ -22,19 +23,23 @@ mod number_type;
 mod pattern;
 mod pickle;
 mod pretrained;
+mod reader;
 mod report;
+mod rule;
 mod save_format;
 mod shard;
 mod stored;
 mod strided;
+mod tagger;
 mod tensors;
 mod torch;
 mod write;
 
-pub(crate) use apply::{floats, load_selected, selected};
+pub(crate) use apply::{Held, floats, held, load_selected, selected};
 pub use apply::{load_weights, save_weights};
 pub use blocks::Block;
-pub use classifier::{Card, SavedClassifier, load_classifier, save_classifier, save_classifier_as};
+pub use card::Card;
+pub use classifier::{SavedClassifier, load_classifier, save_classifier, save_classifier_as};
 pub use encode::SaveDtype;
 pub use error::CheckpointError;
 pub use extractor::Signature;
@@ -42,11 +47,15 @@ pub(crate) use extractor::{load_extractor, save_extractor};
 pub use gguf::gguf_metadata;
 pub use key_map::KeyMap;
 pub use number_type::NumberType;
-pub use pretrained::{Checkpoint, FromPretrained, Loaded, check_model_folder, save_pretrained, save_pretrained_as};
+pub use pretrained::{
+    Checkpoint, Companions, FromPretrained, Loaded, check_model_folder, save_pretrained, save_pretrained_as,
+};
+pub use reader::{SavedReader, load_reader, save_reader};
 pub use report::LoadReport;
 pub use safetensors::Dtype;
 pub use save_format::{SaveFormat, ShardSize};
 pub use stored::TensorBytes;
+pub use tagger::{SavedTagger, load_tagger, save_tagger};
 pub use tensors::Tensors;
 pub(crate) use write::save_tensors_hashed;
 pub use write::{save_tensors, write_file, write_folder};

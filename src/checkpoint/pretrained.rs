@@ -5,7 +5,7 @@ use crate::backbone::{Backbone, Pooling};
 use crate::data::TextTokenizer;
 use crate::error::Error;
 use crate::file::link_tree;
-use crate::head::Classifier;
+use crate::head::{Classifier, MultipleChoice, SpanHead, TokenClassifier};
 use crate::model::Model;
 use crate::train::is_run;
 use burn::module::{Module, ModuleDisplay};
@@ -23,8 +23,11 @@ pub trait FromPretrained: Backbone {
     type Config: Clone + Serialize + DeserializeOwned + 'static;
     /// The `model_type`s of `config.json` that it reads, its own first.
     const MODEL_TYPES: &'static [&'static str];
-    /// What its tokenizer makes for it (`model_input_names`).
+    /// What its tokenizer makes for it (`model_input_names`); read for backbones that read text.
     const INPUT_NAMES: &'static [&'static str] = &["input_ids", "token_type_ids", "attention_mask"];
+
+    /// The field of `config.json` that keeps a classification head's dropout.
+    const DROPOUT_FIELD: &'static str = "classifier_dropout";
 
     /// Says whether a network of this configuration can be built here.
     ///
@@ -41,11 +44,15 @@ pub trait FromPretrained: Backbone {
     /// Width of the pooled features.
     fn hidden_size(config: &Self::Config) -> usize;
 
-    /// Longest input in tokens.
-    fn max_length(config: &Self::Config) -> usize;
+    /// Longest input in tokens; backbones that read text say it.
+    fn max_length(_config: &Self::Config) -> usize {
+        usize::MAX
+    }
 
-    /// Dropout before a classification head.
-    fn head_dropout(config: &Self::Config) -> f64;
+    /// Dropout before a classification head; none unless a backbone says otherwise.
+    fn head_dropout(_config: &Self::Config) -> f64 {
+        0.0
+    }
 
     /// How its features are pooled.
     fn pooling(&self) -> Pooling;
@@ -63,9 +70,32 @@ pub trait FromPretrained: Backbone {
         let head = Classifier::new(Self::hidden_size(config), num_labels, seed, device);
         head.with_dropout(Self::head_dropout(config))
     }
+
+    /// A fresh token classification head in the form that Transformers gives it on this architecture.
+    fn token_classifier(config: &Self::Config, num_labels: usize, seed: u64, device: &Device) -> TokenClassifier {
+        let head = TokenClassifier::new(Self::hidden_size(config), num_labels, seed, device);
+        head.with_dropout(Self::head_dropout(config))
+    }
+
+    /// A fresh question-answering head in the form that Transformers gives it on this architecture.
+    fn span_head(config: &Self::Config, seed: u64, device: &Device) -> SpanHead {
+        SpanHead::new(Self::hidden_size(config), seed, device)
+    }
+
+    /// How Transformers pools for this architecture's multiple choice.
+    fn choice_pooling(_config: &Self::Config) -> Pooling {
+        Pooling::Pooler
+    }
+
+    /// A fresh multiple-choice head in the form that Transformers gives it on this architecture.
+    fn multiple_choice(config: &Self::Config, choices: usize, seed: u64, device: &Device) -> MultipleChoice {
+        let head = MultipleChoice::new(Self::hidden_size(config), choices, seed, device);
+        head.with_dropout(Self::head_dropout(config))
+    }
 }
 
-/// A model folder as Hugging Face lays it out: `config.json`, weights in safetensors or PyTorch's own form, a tokenizer.
+/// A model folder as Hugging Face lays it out: `config.json`, weights in safetensors or PyTorch's own form, a tokenizer or
+/// a preprocessor.
 #[derive(Debug)]
 pub struct Checkpoint {
     folder: PathBuf,
@@ -160,6 +190,16 @@ impl Checkpoint {
         Ok(TextTokenizer::from_folder(&self.folder)?)
     }
 
+    /// The content of `preprocessor_config.json`, which says how images are scaled and normalised; `None` where the folder
+    /// has none.
+    ///
+    /// # Errors
+    /// A damaged file is named.
+    pub fn preprocessor(&self) -> Result<Option<Value>, CheckpointError> {
+        let path = self.folder.join("preprocessor_config.json");
+        path.is_file().then(|| read_json(&path)).transpose()
+    }
+
     /// The backbone alone, from a file with any head: the head's keys are reported as unused. A pooler that `pooling`
     /// asks for and the file lacks is freshly initialised, and the report says so.
     ///
@@ -208,22 +248,51 @@ impl Checkpoint {
     }
 }
 
-/// Writes a pretrained model's folder, atomically: `config.json`, `model.safetensors`, `tokenizer.json`. It replaces an
+/// The files that stand beside a model's weights for what makes its inputs: none (`()`), a tokenizer (`&tokenizer`), the
+/// content of `preprocessor_config.json` (`&value`), or both for a model of images and text.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Companions<'a> {
+    /// Becomes `tokenizer.json`.
+    pub tokenizer: Option<&'a TextTokenizer>,
+    /// Becomes `preprocessor_config.json`.
+    pub preprocessor: Option<&'a Value>,
+}
+
+impl From<()> for Companions<'_> {
+    fn from(_: ()) -> Self {
+        Self::default()
+    }
+}
+
+impl<'a> From<&'a TextTokenizer> for Companions<'a> {
+    fn from(tokenizer: &'a TextTokenizer) -> Self {
+        Self { tokenizer: Some(tokenizer), preprocessor: None }
+    }
+}
+
+impl<'a> From<&'a Value> for Companions<'a> {
+    fn from(preprocessor: &'a Value) -> Self {
+        Self { tokenizer: None, preprocessor: Some(preprocessor) }
+    }
+}
+
+/// Writes a pretrained model's folder, atomically: `config.json`, `model.safetensors`, and what `with` gives. It replaces an
 /// earlier model folder with all that is in it.
 ///
-/// `architecture` is Transformers' class for backbone and head together, such as `BertForMaskedLM`.
+/// `architecture` is Transformers' class for backbone and head together, such as `BertForMaskedLM` or
+/// `ViTForImageClassification`.
 ///
 /// # Errors
 /// A folder that holds something else than a model ([`CheckpointError::NotAModelFolder`]); a parameter that the backbone's
 /// key map does not name; a file that cannot be written.
-pub fn save_pretrained<B: FromPretrained, H: Module + ModuleDisplay>(
+pub fn save_pretrained<'a, B: FromPretrained, H: Module + ModuleDisplay>(
     folder: impl AsRef<Path>,
     model: &Model<B, H>,
     config: &B::Config,
     architecture: &str,
-    tokenizer: &TextTokenizer,
+    with: impl Into<Companions<'a>>,
 ) -> Result<(), Error> {
-    save_pretrained_as(folder, model, config, architecture, tokenizer, &SaveFormat::default())
+    save_pretrained_as(folder, model, config, architecture, with, &SaveFormat::default())
 }
 
 /// As [`save_pretrained`], in another number type or several files: `model-00001-of-00003.safetensors` and so on, beside
@@ -231,18 +300,25 @@ pub fn save_pretrained<B: FromPretrained, H: Module + ModuleDisplay>(
 ///
 /// # Errors
 /// As [`save_pretrained`], and [`CheckpointError::OutOfRange`] for a weight that the number type cannot hold.
-pub fn save_pretrained_as<B: FromPretrained, H: Module + ModuleDisplay>(
+pub fn save_pretrained_as<'a, B: FromPretrained, H: Module + ModuleDisplay>(
     folder: impl AsRef<Path>,
     model: &Model<B, H>,
     config: &B::Config,
     architecture: &str,
-    tokenizer: &TextTokenizer,
+    with: impl Into<Companions<'a>>,
     format: &SaveFormat,
 ) -> Result<(), Error> {
+    let Companions { tokenizer, preprocessor } = with.into();
     write_model_folder(folder.as_ref(), |folder| {
         let extra = [("architectures", vec![architecture].into())];
         write_weights(folder, mapped(model, "", &B::key_map(config))?, config, &extra, format)?;
-        write_tokenizer(folder, tokenizer, B::max_length(config), B::INPUT_NAMES)
+        if let Some(preprocessor) = preprocessor {
+            write_json(&folder.join("preprocessor_config.json"), preprocessor)?;
+        }
+        match tokenizer {
+            Some(tokenizer) => write_tokenizer(folder, tokenizer, B::max_length(config), B::INPUT_NAMES),
+            None => Ok(()),
+        }
     })
 }
 
@@ -287,6 +363,16 @@ pub(super) fn write_model_folder(folder: &Path, fill: impl FnOnce(&Path) -> Resu
 
 /// Keys of `config.json` that speak of another file or of how the weights were stored before.
 const OUTDATED: [&str; 3] = ["auto_map", "rekindle_pooling", "torch_dtype"];
+
+/// [`write_weights`] of a model, in one file of float32.
+pub(super) fn write_model<B: FromPretrained, H: Module + ModuleDisplay>(
+    folder: &Path,
+    model: &Model<B, H>,
+    config: &B::Config,
+    extra: &[(&str, Value)],
+) -> Result<(), Error> {
+    write_weights(folder, mapped(model, "", &B::key_map(config))?, config, extra, &SaveFormat::default())
+}
 
 /// Writes weights and configuration into `folder`, with `extra` keys in the configuration; null takes a key out.
 pub(super) fn write_weights<C: Serialize>(

@@ -5,9 +5,11 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Tensor;
 use safetensors::tensor::TensorInfo;
 use serde_json::{Map, Value};
 
+use super::apply::{Held, floats};
 use super::encode::SaveDtype;
 use super::error::CheckpointError;
 use super::header::{MAX_HEADER, METADATA};
@@ -92,30 +94,55 @@ pub fn save_tensors(
     tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
     metadata: &[(&str, &str)],
 ) -> Result<(), CheckpointError> {
-    save_tensors_in(path.as_ref(), tensors, metadata, SaveDtype::F32)
+    save_tensors_in(path.as_ref(), tensors.into_iter().collect(), metadata, SaveDtype::F32)
 }
 
 /// As [`save_tensors`], in another number type.
 pub(super) fn save_tensors_in(
     path: &Path,
-    tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
+    tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
     metadata: &[(&str, &str)],
     dtype: SaveDtype,
 ) -> Result<(), CheckpointError> {
+    tensors.iter().try_for_each(|(key, _, values)| dtype.check(key, values))?;
     let (header, values) = layout(path, tensors, metadata, dtype)?;
-    write_file(path, |file| write_tensors(file, &header, &values, dtype))
+    write_file(path, |file| write_tensors(file, &header, values, dtype))
 }
 
-/// As [`save_tensors`]; gives the blake3 hash of the file too, which need not be read again for it.
+/// As [`save_tensors`], a tensor at a time; gives the blake3 hash of the file too, which need not be read again for it.
 pub(crate) fn save_tensors_hashed(
     path: &Path,
-    tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
+    tensors: impl IntoIterator<Item = Held>,
 ) -> Result<blake3::Hash, CheckpointError> {
     let dtype = SaveDtype::F32;
     let (header, values) = layout(path, tensors, &[], dtype)?;
     let mut hasher = blake3::Hasher::new();
-    write_file(path, |file| write_tensors(&mut Hashing { file, hasher: &mut hasher }, &header, &values, dtype))?;
+    write_file(path, |file| write_tensors(&mut Hashing { file, hasher: &mut hasher }, &header, values, dtype))?;
     Ok(hasher.finalize())
+}
+
+/// Values to be written: on the host already, or on a device.
+trait Values {
+    fn count(&self) -> usize;
+    fn on_host(self) -> Vec<f32>;
+}
+
+impl Values for Vec<f32> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+    fn on_host(self) -> Vec<f32> {
+        self
+    }
+}
+
+impl Values for Tensor<1> {
+    fn count(&self) -> usize {
+        self.dims()[0]
+    }
+    fn on_host(self) -> Vec<f32> {
+        floats(self.into_data())
+    }
 }
 
 /// Hashes what passes through.
@@ -137,31 +164,30 @@ impl Write for Hashing<'_> {
 }
 
 /// The header of a file and the values that follow it, sorted by key.
-fn layout(
+fn layout<V: Values>(
     path: &Path,
-    tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
+    tensors: impl IntoIterator<Item = (String, Vec<usize>, V)>,
     metadata: &[(&str, &str)],
     dtype: SaveDtype,
-) -> Result<(Vec<u8>, Vec<Vec<f32>>), CheckpointError> {
+) -> Result<(Vec<u8>, Vec<V>), CheckpointError> {
     let mut sorted = BTreeMap::new();
     for (key, shape, values) in tensors {
-        if shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size)) != Some(values.len()) {
-            return Err(CheckpointError::WrongLength { key, shape, values: values.len() });
+        if shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size)) != Some(values.count()) {
+            return Err(CheckpointError::WrongLength { key, shape, values: values.count() });
         }
         if key == METADATA || sorted.contains_key(&key) {
             return Err(twice(&key, if key == METADATA { "the format itself" } else { "the tensors to save" }));
         }
-        dtype.check(&key, &values)?;
         sorted.insert(key, (shape, values));
     }
     let header = header(&sorted, metadata, dtype).map_err(CheckpointError::io("write the header of", path))?;
     Ok((header, sorted.into_values().map(|(_, values)| values).collect()))
 }
 
-fn write_tensors(file: &mut dyn Write, header: &[u8], tensors: &[Vec<f32>], dtype: SaveDtype) -> io::Result<()> {
+fn write_tensors<V: Values>(file: &mut dyn Write, header: &[u8], tensors: Vec<V>, dtype: SaveDtype) -> io::Result<()> {
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header)?;
-    tensors.iter().try_for_each(|values| dtype.write(file, values))
+    tensors.into_iter().try_for_each(|values| dtype.write(file, &values.on_host()))
 }
 
 fn twice(key: &str, first: &str) -> CheckpointError {
@@ -169,8 +195,8 @@ fn twice(key: &str, first: &str) -> CheckpointError {
 }
 
 /// The header's JSON, filled up with spaces so that the data starts at a multiple of 8.
-fn header(
-    tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+fn header<V: Values>(
+    tensors: &BTreeMap<String, (Vec<usize>, V)>,
     metadata: &[(&str, &str)],
     dtype: SaveDtype,
 ) -> io::Result<Vec<u8>> {
@@ -180,7 +206,7 @@ fn header(
     map.insert(METADATA.into(), serde_json::to_value(texts)?);
     let mut offset = 0;
     for (key, (shape, values)) in tensors {
-        let end = offset + dtype.byte_size(values.len());
+        let end = offset + dtype.byte_size(values.count());
         let info = TensorInfo { dtype: dtype.stored(), shape: shape.clone(), data_offsets: (offset, end) };
         map.insert(key.clone(), serde_json::to_value(info)?);
         offset = end;

@@ -99,6 +99,38 @@ pub enum DataError {
         /// Its tags.
         tags: usize,
     },
+    /// An example with more or fewer targets or choices than there should be.
+    #[error("example {index} has {found} targets or choices, each should have {expected}; mend it or leave it out")]
+    TargetCount {
+        /// The example's place, counted from 0.
+        index: usize,
+        /// What it has.
+        found: usize,
+        /// What each should have.
+        expected: usize,
+    },
+    /// An answer that its question cannot have.
+    #[error("question `{id}`: answer `{answer}`: {reason}; mend or remove this question")]
+    BadAnswer {
+        /// The question.
+        id: String,
+        /// The answer.
+        answer: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Windows over a text that would not move on.
+    #[error(
+        "questions of up to {} tokens and windows that share {} leave nothing of the {room} tokens that a row of {} has for \
+        texts; raise max_length, or lower max_question (at least 1) or stride",
+        windows.max_question, windows.stride, windows.max_length
+    )]
+    BadWindows {
+        /// What was asked for.
+        windows: super::Windows,
+        /// Tokens of a row beside the special ones.
+        room: usize,
+    },
     /// A label map would have one class only.
     #[error("`{label}` is the only label; a classifier needs at least two classes")]
     OneClass {

@@ -7,6 +7,18 @@ use serde::{Deserialize, Serialize};
 use super::{DataError, TextExample};
 use crate::nearest::nearest;
 
+/// An example that may have a label.
+pub trait Labelled {
+    /// The name of its class.
+    fn label(&self) -> Option<&str>;
+}
+
+impl Labelled for TextExample {
+    fn label(&self) -> Option<&str> {
+        self.label.as_deref()
+    }
+}
+
 /// Label names in a stable order; a name's place is its class index. Stored as the list of names.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
@@ -21,10 +33,10 @@ impl Labels {
     /// # Errors
     /// [`DataError::NoLabel`] names the first example without a label; [`DataError::NoExamples`] and
     /// [`DataError::OneClass`] say that there is nothing to tell apart.
-    pub fn from_examples(examples: &[TextExample]) -> Result<Self, DataError> {
+    pub fn from_examples<E: Labelled>(examples: &[E]) -> Result<Self, DataError> {
         let mut seen = BTreeSet::new();
         for (index, example) in examples.iter().enumerate() {
-            seen.insert(example.label.as_deref().ok_or(DataError::NoLabel { index })?);
+            seen.insert(example.label().ok_or(DataError::NoLabel { index })?);
         }
         let mut names: Vec<String> = seen.into_iter().map(str::to_owned).collect();
         // Without this, class "10" would come before class "2" and no index would equal its own name.
@@ -70,11 +82,22 @@ impl Labels {
     ///
     /// # Errors
     /// [`DataError::NoLabel`] or [`DataError::UnknownLabel`] for the first example that has no class here.
-    pub fn indices(&self, examples: &[TextExample]) -> Result<Vec<usize>, DataError> {
-        let label = |(index, example): (usize, &TextExample)| {
-            self.index(example.label.as_deref().ok_or(DataError::NoLabel { index })?)
-        };
+    pub fn indices<E: Labelled>(&self, examples: &[E]) -> Result<Vec<usize>, DataError> {
+        let label = |(index, example): (usize, &E)| self.index(example.label().ok_or(DataError::NoLabel { index })?);
         examples.iter().enumerate().map(label).collect()
+    }
+
+    /// 1 for each of these labels and 0 for all others, in the order of the class index: the targets of an example that has
+    /// several labels or none.
+    ///
+    /// # Errors
+    /// [`DataError::UnknownLabel`].
+    pub fn hot<S: AsRef<str>>(&self, labels: &[S]) -> Result<Vec<f32>, DataError> {
+        let mut targets = vec![0.0; self.len()];
+        for label in labels {
+            targets[self.index(label.as_ref())?] = 1.0;
+        }
+        Ok(targets)
     }
 
     /// Says whether a head of `classes` classes has one for each label.
@@ -144,6 +167,8 @@ mod tests {
         assert_eq!(serde_json::from_str::<Labels>(&json).unwrap(), labels);
         assert!(serde_json::from_str::<Labels>(r#"["a","a"]"#).is_err());
         assert_eq!(labels.indices(&examples(&["spam", "ham"])).unwrap(), [1, 0]);
+        assert_eq!((labels.hot(&["spam"]).unwrap(), labels.hot::<&str>(&[]).unwrap()), (vec![0.0, 1.0], vec![0.0; 2]));
+        assert!(matches!(labels.hot(&["span"]), Err(DataError::UnknownLabel { .. })));
     }
 
     #[test]
@@ -162,7 +187,7 @@ mod tests {
         assert!(
             matches!(Labels::from_examples(&examples(&["a", "a"])), Err(DataError::OneClass { label }) if label == "a")
         );
-        assert!(matches!(Labels::from_examples(&[]), Err(DataError::NoExamples)));
+        assert!(matches!(Labels::from_examples::<TextExample>(&[]), Err(DataError::NoExamples)));
         let twice = Labels::from_names(vec!["a".into(), "b".into(), "a".into()]);
         assert!(matches!(twice, Err(DataError::DuplicateLabel { label }) if label == "a"));
         let labels = Labels::from_names(vec!["card_arrival".into(), "lost_card".into()]).unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{DataError, TextExample};
+use super::{DataError, Labelled};
 use crate::random::{mix, permutation};
 
 /// Keeps the streams of splits and samples apart from each other.
@@ -17,11 +17,11 @@ const SAMPLE: u64 = 2;
 /// # Errors
 /// [`DataError::BadShare`] for a share outside 0..1, [`DataError::NoLabel`] for an example without a label,
 /// [`DataError::TooFewToSplit`] where one side would stay empty.
-pub fn stratified_split(
-    examples: Vec<TextExample>,
+pub fn stratified_split<E: Labelled>(
+    examples: Vec<E>,
     validation_share: f64,
     seed: u64,
-) -> Result<(Vec<TextExample>, Vec<TextExample>), DataError> {
+) -> Result<(Vec<E>, Vec<E>), DataError> {
     if !(validation_share > 0.0 && validation_share < 1.0) {
         return Err(DataError::BadShare { share: validation_share });
     }
@@ -37,7 +37,7 @@ pub fn stratified_split(
         return Err(DataError::TooFewToSplit { examples: examples.len(), classes: classes.len() });
     }
     let (validation, training): (Vec<_>, Vec<_>) = examples.into_iter().zip(validates).partition(|(_, side)| *side);
-    let strip = |side: Vec<(TextExample, bool)>| side.into_iter().map(|(example, _)| example).collect();
+    let strip = |side: Vec<(E, bool)>| side.into_iter().map(|(example, _)| example).collect();
     Ok((strip(training), strip(validation)))
 }
 
@@ -45,7 +45,7 @@ pub fn stratified_split(
 ///
 /// # Errors
 /// [`DataError::NoLabel`] for an example without a label, [`DataError::TooFewToSample`] for a class that is too small.
-pub fn sample_per_class(examples: &[TextExample], per_class: usize, seed: u64) -> Result<Vec<TextExample>, DataError> {
+pub fn sample_per_class<E: Labelled + Clone>(examples: &[E], per_class: usize, seed: u64) -> Result<Vec<E>, DataError> {
     let mut places = Vec::new();
     for (label, members) in members(examples)? {
         if members.len() < per_class {
@@ -59,10 +59,10 @@ pub fn sample_per_class(examples: &[TextExample], per_class: usize, seed: u64) -
 }
 
 /// The places of each class's examples.
-fn members(examples: &[TextExample]) -> Result<BTreeMap<String, Vec<usize>>, DataError> {
+fn members<E: Labelled>(examples: &[E]) -> Result<BTreeMap<String, Vec<usize>>, DataError> {
     let mut classes: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (index, example) in examples.iter().enumerate() {
-        let label = example.label.as_deref().ok_or(DataError::NoLabel { index })?;
+        let label = example.label().ok_or(DataError::NoLabel { index })?;
         classes.entry(label.to_owned()).or_default().push(index);
     }
     Ok(classes)
@@ -75,6 +75,7 @@ fn shuffled<'a>(members: &'a [usize], draw: u64, seed: u64, label: &str) -> impl
 
 #[cfg(test)]
 mod tests {
+    use super::super::TextExample;
     use super::*;
 
     fn examples(counts: &[(&str, usize)]) -> Vec<TextExample> {

@@ -38,12 +38,30 @@ impl Default for Columns {
 /// # Errors
 /// [`DataError::UnknownFormat`] for another name; otherwise as [`read_jsonl`] and [`read_csv`].
 pub fn read_text(path: impl AsRef<Path>, columns: &Columns) -> Result<Vec<TextExample>, DataError> {
-    let path = path.as_ref();
+    let rows = read_rows(path.as_ref(), [&columns.text], columns.label.as_deref())?;
+    Ok(rows.into_iter().map(TextExample::from).collect())
+}
+
+/// Some texts of a row and its label.
+pub(super) type Row<const N: usize> = ([String; N], Option<String>);
+
+impl From<Row<1>> for TextExample {
+    fn from(([text], label): Row<1>) -> Self {
+        Self { text, label }
+    }
+}
+
+/// Reads some columns of texts in the format that the file's name says.
+pub(super) fn read_rows<const N: usize>(
+    path: &Path,
+    texts: [&str; N],
+    label: Option<&str>,
+) -> Result<Vec<Row<N>>, DataError> {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     match extension.to_ascii_lowercase().as_str() {
-        "jsonl" | "json" => read_jsonl(path, columns),
-        "csv" => read_csv(path, columns),
-        "tsv" => read_separated(path, columns, b'\t'),
+        "jsonl" | "json" => read_objects(path, texts, label),
+        "csv" => read_separated(path, texts, label, b','),
+        "tsv" => read_separated(path, texts, label, b'\t'),
         _ => Err(DataError::UnknownFormat { path: path.to_owned() }),
     }
 }
@@ -53,12 +71,16 @@ pub fn read_text(path: impl AsRef<Path>, columns: &Columns) -> Result<Vec<TextEx
 /// # Errors
 /// Errors name the file, the line and the column or key; a file without rows is [`DataError::Empty`].
 pub fn read_jsonl(path: impl AsRef<Path>, columns: &Columns) -> Result<Vec<TextExample>, DataError> {
-    let path = path.as_ref();
-    let mut examples = Vec::new();
+    let rows = read_objects(path.as_ref(), [&columns.text], columns.label.as_deref())?;
+    Ok(rows.into_iter().map(TextExample::from).collect())
+}
+
+fn read_objects<const N: usize>(path: &Path, texts: [&str; N], label: Option<&str>) -> Result<Vec<Row<N>>, DataError> {
+    let mut rows = Vec::new();
     for (line, text) in lines(path, &read_bytes(path)?)? {
-        examples.push(json_example(At { path, line }, text, columns)?);
+        rows.push(json_row(At { path, line }, text, texts, label)?);
     }
-    if examples.is_empty() { Err(DataError::Empty { path: path.to_owned() }) } else { Ok(examples) }
+    if rows.is_empty() { Err(DataError::Empty { path: path.to_owned() }) } else { Ok(rows) }
 }
 
 /// Reads a comma-separated file whose first line names the columns (RFC 4180: fields may be quoted and hold line breaks).
@@ -66,7 +88,8 @@ pub fn read_jsonl(path: impl AsRef<Path>, columns: &Columns) -> Result<Vec<TextE
 /// # Errors
 /// Errors name the file, the line and the column; a file without rows is [`DataError::Empty`].
 pub fn read_csv(path: impl AsRef<Path>, columns: &Columns) -> Result<Vec<TextExample>, DataError> {
-    read_separated(path.as_ref(), columns, b',')
+    let rows = read_separated(path.as_ref(), [&columns.text], columns.label.as_deref(), b',')?;
+    Ok(rows.into_iter().map(TextExample::from).collect())
 }
 
 /// Reads a plain text file: its lines, trimmed, without the blank ones.
@@ -127,19 +150,25 @@ fn lines<'a>(path: &Path, bytes: &'a [u8]) -> Result<Vec<(u64, &'a str)>, DataEr
     Ok(lines)
 }
 
-fn json_example(at: At<'_>, line: &str, columns: &Columns) -> Result<TextExample, DataError> {
+fn json_row<const N: usize>(
+    at: At<'_>,
+    line: &str,
+    texts: [&str; N],
+    label: Option<&str>,
+) -> Result<Row<N>, DataError> {
     let value = serde_json::from_str(line).map_err(|error| at.bad_line(error.column(), json_reason(line, &error)))?;
     let Value::Object(row) = value else {
         return Err(at.bad_line(1, format!("{} where one JSON object a line is expected", kind(&value))));
     };
-    let Value::String(text) = json_column(at, &row, &columns.text)? else {
-        return Err(at.bad_value(&columns.text, kind(&row[&columns.text]), "a string"));
-    };
-    let label = match &columns.label {
-        Some(name) => Some(json_label(at, json_column(at, &row, name)?, name)?),
-        None => None,
-    };
-    Ok(TextExample { text: text.clone(), label })
+    let mut values = texts.map(|_| String::new());
+    for (column, value) in texts.into_iter().zip(&mut values) {
+        match json_column(at, &row, column)? {
+            Value::String(text) => value.clone_from(text),
+            other => return Err(at.bad_value(column, kind(other), "a string")),
+        }
+    }
+    let label = label.map(|name| json_label(at, json_column(at, &row, name)?, name)).transpose()?;
+    Ok((values, label))
 }
 
 /// Serde's message without its "at line 1 column 7": the line is always 1 there.
@@ -177,7 +206,12 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-fn read_separated(path: &Path, columns: &Columns, separator: u8) -> Result<Vec<TextExample>, DataError> {
+fn read_separated<const N: usize>(
+    path: &Path,
+    texts: [&str; N],
+    label: Option<&str>,
+    separator: u8,
+) -> Result<Vec<Row<N>>, DataError> {
     let bytes = read_bytes(path)?;
     let mut reader = csv::ReaderBuilder::new().delimiter(separator).from_reader(bytes.as_slice());
     let names = reader.headers().map_err(|error| csv_error(path, &bytes, &error))?.clone();
@@ -189,9 +223,12 @@ fn read_separated(path: &Path, columns: &Columns, separator: u8) -> Result<Vec<T
     if names.is_empty() {
         return Err(DataError::Empty { path: path.to_owned() });
     }
-    let text = place(&columns.text)?;
-    let label = columns.label.as_deref().map(|name| Ok((name, place(name)?))).transpose()?;
-    let mut examples = Vec::new();
+    let mut places = [0; N];
+    for (column, found) in texts.into_iter().zip(&mut places) {
+        *found = place(column)?;
+    }
+    let label = label.map(|name| Ok((name, place(name)?))).transpose()?;
+    let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|error| csv_error(path, &bytes, &error))?;
         let label = match label.map(|(name, place)| (name, record.get(place).unwrap_or_default())) {
@@ -200,9 +237,9 @@ fn read_separated(path: &Path, columns: &Columns, separator: u8) -> Result<Vec<T
             }
             found => found.map(|(_, label)| label.to_owned()),
         };
-        examples.push(TextExample { text: record.get(text).unwrap_or_default().to_owned(), label });
+        rows.push((places.map(|place| record.get(place).unwrap_or_default().to_owned()), label));
     }
-    if examples.is_empty() { Err(DataError::Empty { path: path.to_owned() }) } else { Ok(examples) }
+    if rows.is_empty() { Err(DataError::Empty { path: path.to_owned() }) } else { Ok(rows) }
 }
 
 /// The line on which a record starts. A position counts from before the line breaks and blank lines above its record, so

@@ -244,6 +244,15 @@ impl TextTokenizer {
         self.special.unk
     }
 
+    pub(super) fn inner(&self) -> &Tokenizer {
+        &self.inner
+    }
+
+    /// How many tokens of two texts fit into a row of `max_length`.
+    pub(super) fn room_for_pairs(&self, max_length: usize) -> Result<usize, DataError> {
+        Ok(self.room(max_length, true)?.texts)
+    }
+
     fn room(&self, max_length: usize, pair: bool) -> Result<Limit, DataError> {
         let special = self.inner.get_post_processor().map_or(0, |frame| frame.added_tokens(pair));
         if max_length <= special {
@@ -336,7 +345,7 @@ fn broken(path: &Path, error: &dyn fmt::Display) -> DataError {
     failed(&format!("`{}`", path.display()), error)
 }
 
-fn failed(origin: &str, error: &dyn fmt::Display) -> DataError {
+pub(super) fn failed(origin: &str, error: &dyn fmt::Display) -> DataError {
     DataError::Tokenizer { origin: origin.to_owned(), reason: error.to_string() }
 }
 

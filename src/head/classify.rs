@@ -1,15 +1,18 @@
-use super::{Loss, TaskHead};
+use super::{Loss, RowLoss, TaskHead};
 use crate::backbone::{InputError, Pooled};
 use crate::loss::{ClassLoss, LossError};
 use crate::metric::Scores;
 use crate::nn::{Activation, Dropout, Init, LayerNorm, Linear, linear};
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Tensor};
 
-/// One class a row: dropout and a linear map on the pooled features, as in `BertForSequenceClassification`; some
+/// Some outputs a row: dropout and a linear map on the pooled features, as in `BertForSequenceClassification`; some
 /// architectures put a dense layer before it ([`with_dense`](Self::with_dense)).
+///
+/// What the outputs mean is its loss: one class a row unless said otherwise, numbers in a [`Regressor`](super::Regressor),
+/// labels of which several may hold in a [`MultiLabel`](super::MultiLabel).
 #[derive(Module, Debug)]
-pub struct Classifier {
+pub struct Classifier<L: RowLoss = ClassLoss> {
     dense: Option<Linear>,
     norm: Option<LayerNorm>,
     #[module(skip)]
@@ -19,7 +22,7 @@ pub struct Classifier {
     dropout: Dropout,
     linear: Linear,
     #[module(skip)]
-    loss: ClassLoss,
+    loss: L,
 }
 
 impl Classifier {
@@ -53,6 +56,14 @@ impl Classifier {
         &self.loss
     }
 
+    /// Backbone and head are as before; the outputs mean something else.
+    pub(super) fn reading<L: RowLoss>(self, loss: L) -> Classifier<L> {
+        let Self { dense, norm, activation, drops_first, dropout, linear, .. } = self;
+        Classifier { dense, norm, activation, drops_first, dropout, linear, loss }
+    }
+}
+
+impl<L: RowLoss> Classifier<L> {
     /// The same head with dropout `prob` before the linear map.
     pub fn with_dropout(mut self, prob: f64) -> Self {
         self.dropout = Dropout::new(prob);
@@ -84,37 +95,36 @@ impl Classifier {
         self.dropout.prob()
     }
 
-    /// The number of classes.
+    /// The number of outputs: classes, numbers or labels.
     pub fn num_labels(&self) -> usize {
         self.linear.weight.dims()[1]
     }
 }
 
-impl<F: Pooled> TaskHead<F> for Classifier {
-    /// Logits, `[batch, num_labels]`.
+impl<F: Pooled, L: RowLoss> TaskHead<F> for Classifier<L> {
+    /// Logits or numbers, `[batch, num_labels]`.
     type Output = Tensor<2>;
-    /// Class indices, `[batch]`.
-    type Targets = Tensor<1, Int>;
+    type Targets = L::Targets;
     const POOLED_ONLY: bool = true;
 
-    fn check(&self, targets: &Tensor<1, Int>) -> Result<(), InputError> {
-        InputError::check_classes_except(targets, self.num_labels(), self.loss.ignore_index)
+    fn check(&self, targets: &L::Targets) -> Result<(), InputError> {
+        self.loss.check(targets, self.num_labels())
     }
 
     fn forward(&self, features: F) -> Tensor<2> {
         self.logits(features.pooled())
     }
 
-    fn loss(&self, features: F, targets: Tensor<1, Int>) -> Loss {
+    fn loss(&self, features: F, targets: L::Targets) -> Loss {
         self.loss.of(self.forward(features), targets)
     }
 
-    fn r_drop(&self, first: F, second: F, targets: Tensor<1, Int>, alpha: f64) -> Option<Loss> {
-        Some(self.loss.r_drop(self.forward(first), self.forward(second), targets, alpha))
+    fn r_drop(&self, first: F, second: F, targets: L::Targets, alpha: f64) -> Option<Loss> {
+        self.loss.r_drop(self.forward(first), self.forward(second), targets, alpha)
     }
 
     fn settings(&self) -> String {
-        let settings = format!("{:?}, dropout {}", self.loss, self.dropout());
+        let settings = format!("{}, dropout {}", self.loss.settings(), self.dropout());
         match self.dense {
             Some(_) => {
                 format!("{settings}, {:?} of a dense layer, dropout before it {}", self.activation, self.drops_first)
@@ -123,14 +133,14 @@ impl<F: Pooled> TaskHead<F> for Classifier {
         }
     }
 
-    fn score(&self, features: F, targets: Tensor<1, Int>, scores: &mut Scores) {
+    fn score(&self, features: F, targets: L::Targets, scores: &mut Scores) {
         let logits = self.forward(features);
         let loss = self.loss.of(logits.clone(), targets.clone());
         self.add_scores(loss, logits, targets, scores);
     }
 }
 
-impl Classifier {
+impl<L: RowLoss> Classifier<L> {
     /// `[batch, hidden]` to `[batch, num_labels]`.
     fn logits(&self, pooled: Tensor<2>) -> Tensor<2> {
         let mut hidden = pooled;
@@ -144,15 +154,9 @@ impl Classifier {
         linear(&self.linear, self.dropout.forward(hidden))
     }
 
-    /// Adds a batch's loss, and logits and classes of the rows that are not ignored.
-    pub(super) fn add_scores(&self, loss: Loss, logits: Tensor<2>, targets: Tensor<1, Int>, scores: &mut Scores) {
+    /// Adds a batch's loss and what its rows show.
+    pub(super) fn add_scores(&self, loss: Loss, outputs: Tensor<2>, targets: L::Targets, scores: &mut Scores) {
         scores.add_loss(loss.sum.into_scalar::<f32>() as f64, loss.weight);
-        let classes = self.num_labels();
-        let values: Vec<f32> = logits.into_data().iter::<f32>().collect();
-        let labels: Vec<i64> = targets.into_data().iter::<i64>().collect();
-        let rows = values.chunks_exact(classes.max(1)).zip(&labels);
-        let rows = rows.filter(|(_, label)| Some(**label) != self.loss.ignore_index);
-        let (values, labels): (Vec<&[f32]>, Vec<usize>) = rows.map(|(row, label)| (row, *label as usize)).unzip();
-        scores.add_logits(&values.concat(), classes, &labels);
+        self.loss.score(outputs, targets, scores);
     }
 }

@@ -47,9 +47,17 @@ impl MaskedLm {
         seed: u64,
         device: &Device,
     ) -> Self {
-        let dense = Init::new(seed ^ 0x3A5C_ED01, 0.02, device).linear(hidden_size, hidden_size);
+        let dense = dense(hidden_size, hidden_size, seed, device);
         let transform = Transform { dense, norm: LayerNorm::new(hidden_size, epsilon, device), activation };
         Self { transform, bias: Param::from_tensor(Tensor::zeros([vocab_size], device)) }
+    }
+
+    /// The same head, made for the width of the token embeddings, on features of width `hidden_size`: its dense layer maps
+    /// one to the other, as in ALBERT and ELECTRA.
+    pub fn reading(mut self, hidden_size: usize, seed: u64, device: &Device) -> Self {
+        let [_, width] = self.transform.dense.weight.dims();
+        self.transform.dense = dense(hidden_size, width, seed, device);
+        self
     }
 
     /// `[rows, hidden]` to logits `[rows, vocabulary]`.
@@ -65,6 +73,10 @@ impl MaskedLm {
         let [batch, seq, width] = hidden.dims();
         self.logits(hidden.reshape([batch * seq, width]).select(0, at), features.token_embedding())
     }
+}
+
+fn dense(input: usize, output: usize, seed: u64, device: &Device) -> Linear {
+    Init::new(seed ^ 0x3A5C_ED01, 0.02, device).linear(input, output)
 }
 
 impl<F: Tokens + Tied> TaskHead<F> for MaskedLm {

@@ -1,21 +1,41 @@
 //! [`TaskHead`]: what is put on a backbone for a task.
 
 mod causal_lm;
+mod choice;
 mod classify;
+mod contrastive;
 mod distilled;
+mod embedder;
+mod label;
 mod masked_lm;
+mod number;
+mod pair;
 mod pretraining;
+mod replaced;
+mod row_loss;
+mod seq2seq_lm;
 mod span;
 mod token;
+mod two_classifiers;
 
 pub use crate::loss::{Loss, cross_entropy};
 pub use causal_lm::CausalLm;
+pub use choice::MultipleChoice;
 pub use classify::Classifier;
+pub use contrastive::{Contrastive, Similarities};
 pub use distilled::{DistilledClassifier, DistilledTargets};
+pub use embedder::{PairLoss, SentenceEmbedder};
+pub use label::{LabelLoss, MultiLabel};
 pub use masked_lm::{MaskedLm, MaskedTargets};
+pub use number::{NumberLoss, Regressor};
+pub use pair::PairClassifier;
 pub use pretraining::{Pretraining, PretrainingTargets};
+pub use replaced::ReplacedToken;
+pub use row_loss::RowLoss;
+pub use seq2seq_lm::Seq2SeqLm;
 pub use span::{SpanHead, SpanLogits, SpanTargets};
 pub use token::{IGNORED, TokenClassifier};
+pub use two_classifiers::{TwoClassifiers, TwoLogits, TwoTargets};
 
 use crate::backbone::InputError;
 use crate::metric::Scores;

@@ -2,13 +2,14 @@ use super::{Loss, TaskHead, argmax};
 use crate::backbone::{InputError, Tokens};
 use crate::loss::ClassLoss;
 use crate::metric::Scores;
-use crate::nn::{Init, Linear, linear};
+use crate::nn::{Dropout, Init, Linear, linear};
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// Where an answer begins and ends in a row: a linear map to two logits a token, as in `BertForQuestionAnswering`.
 #[derive(Module, Debug)]
 pub struct SpanHead {
+    dropout: Dropout,
     outputs: Linear,
 }
 
@@ -34,12 +35,20 @@ pub struct SpanTargets {
 impl SpanHead {
     /// A fresh head, initialised from `seed` as `torch.nn.Linear` is.
     pub fn new(hidden_size: usize, seed: u64, device: &Device) -> Self {
-        Self { outputs: Init::new(seed ^ 0x59A2_4EAD, 0.02, device).uniform_linear(hidden_size, 2) }
+        let outputs = Init::new(seed ^ 0x59A2_4EAD, 0.02, device).uniform_linear(hidden_size, 2);
+        Self { dropout: Dropout::new(0.0), outputs }
+    }
+
+    /// The same head with dropout `prob` before the linear map, as DistilBERT's has it.
+    pub fn with_dropout(mut self, prob: f64) -> Self {
+        self.dropout = Dropout::new(prob);
+        self
     }
 
     fn logits(&self, hidden: Tensor<3>) -> SpanLogits {
         let [batch, seq, width] = hidden.dims();
-        let both = linear(&self.outputs, hidden.reshape([batch * seq, width])).reshape([batch, seq, 2]);
+        let both =
+            linear(&self.outputs, self.dropout.forward(hidden.reshape([batch * seq, width]))).reshape([batch, seq, 2]);
         let side = |side| both.clone().narrow(2, side, 1).reshape([batch, seq]);
         SpanLogits { start: side(0), end: side(1) }
     }
@@ -69,7 +78,10 @@ impl<F: Tokens> TaskHead<F> for SpanHead {
     }
 
     fn settings(&self) -> String {
-        "spans".into()
+        match self.dropout.prob() {
+            0.0 => "spans".into(),
+            prob => format!("spans, dropout {prob}"),
+        }
     }
 
     /// The loss, and as accuracy the share of rows whose two ends are both the most probable ones.

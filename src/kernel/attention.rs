@@ -1,10 +1,11 @@
-//! Scaled dot-product attention over `[batch, seq, hidden]`: heads are read where they stand, and memory is linear in
-//! the length, because the backward pass makes the probabilities again.
+//! Scaled dot-product attention: heads are read where they stand, and memory is linear in the length, because the backward
+//! pass makes the probabilities again. Keys that a block of queries does not reach cost nothing.
 
 use super::buffer::{contiguous, tensor, values, zeros};
 use super::dropout::Mask;
-use super::head::{Head, Out, Part, Pool, Shape};
-use crate::nn::Draw;
+use super::head::{Head, Out, Pool, Shape};
+use super::tile::Table;
+use crate::nn::{Draw, Reach};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -14,18 +15,30 @@ use burn::tensor::{Bool, Tensor};
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-/// Queries `[batch, queries, hidden]` over keys and values `[batch, keys, hidden]`, each split into `heads`; `visible`,
-/// `[batch, keys]`, is true where a key may be looked at. `draw` is what dropout on the probabilities draws.
-pub(crate) fn attention(
-    query: Tensor<3>,
-    key: Tensor<3>,
-    value: Tensor<3>,
+/// What an attention is told besides its tensors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attention {
+    /// Heads of queries that stand side by side in `[batch, seq, hidden]`; inputs of rank 4 have an axis of them.
+    pub(crate) heads: usize,
+    /// What products of queries and keys are multiplied by.
+    pub(crate) scale: f64,
+    pub(crate) reach: Reach,
+    /// What dropout on the probabilities draws.
+    pub(crate) draw: Option<Draw>,
+}
+
+/// Queries `[batch, queries, heads * width]` over keys and values `[batch, keys, heads * width]`, or `[batch, heads,
+/// queries, width]` over `[batch, groups, keys, width]`. `visible`, `[batch, keys]`, is true where a key may be looked at.
+/// Gives `[batch, queries, heads * width]`.
+pub(crate) fn attention<const D: usize>(
+    query: Tensor<D>,
+    key: Tensor<D>,
+    value: Tensor<D>,
     visible: Tensor<2, Bool>,
-    heads: usize,
-    draw: Option<Draw>,
+    attention: Attention,
 ) -> Tensor<3> {
     let (query, key, value) = (query.into_dispatch(), key.into_dispatch(), value.into_dispatch());
-    Tensor::from_dispatch(Dispatch::fused_attention(query, key, value, visible.into_dispatch(), heads, draw))
+    Tensor::from_dispatch(Dispatch::fused_attention(query, key, value, visible.into_dispatch(), attention))
 }
 
 #[backend_extension(Flex, Autodiff)]
@@ -35,8 +48,7 @@ trait AttentionOps: Backend {
         key: FloatTensor<Self>,
         value: FloatTensor<Self>,
         visible: BoolTensor<Self>,
-        heads: usize,
-        draw: Option<Draw>,
+        attention: Attention,
     ) -> FloatTensor<Self>;
 }
 
@@ -46,10 +58,9 @@ impl AttentionOps for Flex {
         key: FlexTensor,
         value: FlexTensor,
         visible: FlexTensor,
-        heads: usize,
-        draw: Option<Draw>,
+        attention: Attention,
     ) -> FlexTensor {
-        Inputs::new([query, key, value], visible, heads, draw).forward().0
+        Inputs::new([query, key, value], visible, attention).forward().0
     }
 }
 
@@ -59,12 +70,11 @@ impl<C: CheckpointStrategy> AttentionOps for Autodiff<Flex, C> {
         key: FloatTensor<Self>,
         value: FloatTensor<Self>,
         visible: BoolTensor<Self>,
-        heads: usize,
-        draw: Option<Draw>,
+        attention: Attention,
     ) -> FloatTensor<Self> {
         let ((query, query_node), (key, key_node)) = (query.into_parts(), key.into_parts());
         let (value, value_node) = value.into_parts();
-        let inputs = Inputs::new([query, key, value], visible, heads, draw);
+        let inputs = Inputs::new([query, key, value], visible, attention);
         let (output, moments) = inputs.forward();
         match AttentionBackward.prepare::<C>([query_node, key_node, value_node]).compute_bound().stateful() {
             OpsKind::UnTracked(prep) => prep.finish(output),
@@ -97,80 +107,131 @@ struct Inputs {
     tensors: [FlexTensor; 3],
     visible: FlexTensor,
     shape: Shape,
-    draw: Option<Draw>,
+    attention: Attention,
 }
 
 impl Inputs {
-    fn new(tensors: [FlexTensor; 3], visible: FlexTensor, heads: usize, draw: Option<Draw>) -> Self {
-        let (tensors, visible) = (tensors.map(contiguous), contiguous(visible));
-        let [_, queries, hidden] = tensors[0].shape().dims();
-        let shape = Shape { heads, queries, keys: tensors[1].shape()[1], width: hidden / heads };
-        Self { tensors, visible, shape, draw }
+    fn new(tensors: [FlexTensor; 3], visible: FlexTensor, attention: Attention) -> Self {
+        let (tensors, visible) = (tensors.map(readable), contiguous(visible));
+        let (query, key) = (tensors[0].shape(), tensors[1].shape());
+        let shape = match (query.as_slice(), key.as_slice()) {
+            (&[_, heads, queries, width], &[_, groups, keys, _]) => Shape { heads, groups, queries, keys, width },
+            (query, key) => {
+                let Attention { heads, .. } = attention;
+                Shape { heads, groups: heads, queries: query[1], keys: key[1], width: query[2] / heads }
+            }
+        };
+        Self { tensors, visible, shape, attention }
     }
 
     /// The output and the softmax's moments of each query, `[batch, heads, queries]`.
     fn forward(&self) -> (FlexTensor, Vec<[f32; 2]>) {
         let Shape { heads, queries, width, .. } = self.shape;
-        let len = values(&self.tensors[0]).len();
-        let (mut out, mut moments) = (zeros(len), vec![[0.0; 2]; len / width]);
+        let batch = self.tensors[0].shape()[0];
+        let mut out = zeros(batch * queries * heads * width);
+        let mut moments = vec![[0.0; 2]; batch * heads * queries];
         let pool = Pool::new(self.shape);
-        let batch = out.par_chunks_mut(queries * heads * width).zip(moments.par_chunks_mut(heads * queries));
-        batch.enumerate().for_each(|(row, (out, moments))| {
-            let parts = split(out, self.shape).into_par_iter().zip(moments.par_chunks_mut(queries));
+        let rows = out.par_chunks_mut(queries * heads * width).zip(moments.par_chunks_mut(heads * queries));
+        rows.enumerate().for_each(|(row, (out, moments))| {
+            let parts = side_by_side(out, heads, width).into_par_iter().zip(moments.par_chunks_mut(queries));
             parts.enumerate().for_each(|(head, (out, moments))| {
                 pool.with(|scratch| scratch.forward(self.head(row, head), out, moments));
             });
         });
-        (tensor(out, self.tensors[0].shape()), moments)
+        (tensor(out, [batch, queries, heads * width].into()), moments)
     }
 
     /// The gradients of query, key and value.
     fn backward(&self, gradient: &FlexTensor, moments: &[[f32; 2]]) -> [Vec<f32>; 3] {
-        let Shape { heads, queries, keys, width } = self.shape;
+        let Shape { heads, groups, queries, keys, width } = self.shape;
         let pool = Pool::new(self.shape);
-        let mut made = [0, 1, 2].map(|index| zeros(values(&self.tensors[index]).len()));
+        let mut made = [0, 1, 2].map(|index| zeros(self.tensors[index].shape().num_elements()));
         let [query, key, value] = &mut made;
-        let (per_query, per_key) = (queries * heads * width, keys * heads * width);
+        let (per_query, per_key) = (queries * heads * width, keys * groups * width);
         let key_and_value = key.par_chunks_mut(per_key).zip(value.par_chunks_mut(per_key));
-        let batch = query.par_chunks_mut(per_query).zip(key_and_value).zip(moments.par_chunks(heads * queries));
-        batch.enumerate().for_each(|(row, ((query, (key, value)), moments))| {
-            let [query, key, value] = [query, key, value].map(|part| split(part, self.shape).into_par_iter());
-            let parts = query.zip(key).zip(value).zip(moments.par_chunks(queries));
-            parts.enumerate().for_each(|(head, (((query, key), value), moments))| {
-                let gradient = self.part(gradient, row, head, queries);
-                let made = [query, key, value];
-                pool.with(|scratch| scratch.backward(self.head(row, head), gradient, moments, made));
+        let rows = query.par_chunks_mut(per_query).zip(key_and_value).zip(moments.par_chunks(heads * queries));
+        rows.enumerate().for_each(|(row, ((query, (key, value)), moments))| {
+            let of_a_group = heads / groups;
+            let [key, value] = [key, value].map(|part| self.split(part, groups).into_par_iter());
+            let query = in_groups(self.split(query, heads), of_a_group).into_par_iter();
+            let parts = query.zip(key.zip(value)).zip(moments.par_chunks(of_a_group * queries));
+            parts.enumerate().for_each(|(group, ((query, (key, value)), moments))| {
+                pool.with(|scratch| {
+                    scratch.begin();
+                    for (index, (query, moments)) in query.into_iter().zip(moments.chunks(queries)).enumerate() {
+                        let head = group * of_a_group + index;
+                        let start = row * per_query + head * width;
+                        let gradient = Table { values: &values(gradient)[start..], stride: heads * width };
+                        scratch.backward(self.head(row, head), gradient, moments, query);
+                    }
+                    scratch.finish(key, value);
+                });
             });
         });
         made
     }
 
     fn head(&self, row: usize, head: usize) -> Head<'_> {
-        let Shape { heads, queries, keys, .. } = self.shape;
+        let Shape { heads, groups, queries, keys, .. } = self.shape;
+        let group = head / (heads / groups);
         let [query, key, value] = &self.tensors;
         Head {
-            query: self.part(query, row, head, queries),
-            key: self.part(key, row, head, keys),
-            value: self.part(value, row, head, keys),
+            query: self.part(query, row, head),
+            key: self.part(key, row, group),
+            value: self.part(value, row, group),
             visible: &self.visible.storage::<u8>()[row * keys..(row + 1) * keys],
-            dropout: self.draw.map(|draw| (Mask::new(draw), (row * heads + head) * queries * keys)),
+            scale: self.attention.scale as f32,
+            reach: self.attention.reach,
+            dropout: self.attention.draw.map(|draw| (Mask::new(draw), (row * heads + head) * queries * keys)),
         }
     }
 
-    fn part<'a>(&self, tensor: &'a FlexTensor, row: usize, head: usize, len: usize) -> Part<'a> {
-        let stride = self.shape.heads * self.shape.width;
-        let whole = &values(tensor)[row * len * stride..(row + 1) * len * stride];
-        Part { values: &whole[head * self.shape.width..], stride }
+    /// A head's `[seq, width]` within a [`readable`] tensor.
+    fn part<'a>(&self, tensor: &'a FlexTensor, row: usize, head: usize) -> Table<'a> {
+        let layout = tensor.layout();
+        let stride = |axis: usize| layout.strides()[axis].unsigned_abs();
+        let (of_head, of_place) =
+            if layout.num_dims() == 4 { (stride(1), stride(2)) } else { (self.shape.width, stride(1)) };
+        let start = layout.start_offset() + row * stride(0) + head * of_head;
+        Table { values: &tensor.storage::<f32>()[start..], stride: of_place }
+    }
+
+    /// A row of the batch in the order of the inputs, by heads.
+    fn split<'a>(&self, row: &'a mut [f32], heads: usize) -> Vec<Out<'a>> {
+        let width = self.shape.width;
+        match self.tensors[0].shape().num_dims() {
+            4 => row.chunks_exact_mut(row.len() / heads).map(|head| head.chunks_exact_mut(width).collect()).collect(),
+            _ => side_by_side(row, heads, width),
+        }
     }
 }
 
+/// The same tensor with rows of the last axis whole and in order in its buffer.
+fn readable(tensor: FlexTensor) -> FlexTensor {
+    let (strides, shape) = (tensor.layout().strides(), tensor.shape());
+    let last = shape.num_dims() - 1;
+    let places = strides[last - 1];
+    let rows_are_whole =
+        strides[last] == 1 && strides.iter().all(|stride| *stride >= 0) && places >= shape[last] as isize;
+    if rows_are_whole { tensor } else { contiguous(tensor) }
+}
+
 /// `[seq, heads * width]` by heads.
-fn split(rows: &mut [f32], shape: Shape) -> Vec<Out<'_>> {
-    let mut heads: Vec<Out<'_>> = (0..shape.heads).map(|_| Vec::new()).collect();
-    for row in rows.chunks_exact_mut(shape.heads * shape.width) {
-        for (head, part) in heads.iter_mut().zip(row.chunks_exact_mut(shape.width)) {
+fn side_by_side(rows: &mut [f32], heads: usize, width: usize) -> Vec<Out<'_>> {
+    let mut parts: Vec<Out<'_>> = (0..heads).map(|_| Vec::new()).collect();
+    for row in rows.chunks_exact_mut(heads * width) {
+        for (head, part) in parts.iter_mut().zip(row.chunks_exact_mut(width)) {
             head.push(part);
         }
     }
-    heads
+    parts
+}
+
+fn in_groups(heads: Vec<Out<'_>>, of_a_group: usize) -> Vec<Vec<Out<'_>>> {
+    let mut heads = heads.into_iter();
+    std::iter::from_fn(|| {
+        let group: Vec<Out<'_>> = heads.by_ref().take(of_a_group).collect();
+        if group.is_empty() { None } else { Some(group) }
+    })
+    .collect()
 }

@@ -1,6 +1,8 @@
 //! Matrix products: the one call into `gemm`.
 
+use super::bf16;
 use super::buffer::contiguous;
+use crate::nn::Precision;
 use burn::backend::TensorMetadata;
 use burn_flex::FlexTensor;
 
@@ -10,9 +12,9 @@ const PARALLEL: usize = 192 * 192 * 192;
 /// A matrix in a slice, with any positive strides.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
-    values: &'a [f32],
-    size: [usize; 2],
-    strides: [usize; 2],
+    pub(super) values: &'a [f32],
+    pub(super) size: [usize; 2],
+    pub(super) strides: [usize; 2],
 }
 
 impl<'a> Matrix<'a> {
@@ -65,10 +67,13 @@ pub(super) fn forward_strides(tensor: FlexTensor) -> FlexTensor {
 }
 
 /// `out = a b`, or `out += a b` where `add`; `out` is row-major.
-pub(super) fn multiply(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], add: bool) {
+pub(super) fn multiply(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], add: bool, precision: Precision) {
     let ([m, k], [inner, n]) = (a.size, b.size);
     assert!(k == inner && out.len() == m * n, "a product of {:?} and {:?} into {}", a.size, b.size, out.len());
     assert!(a.extent() <= a.values.len() && b.extent() <= b.values.len(), "a matrix reaches over its values");
+    if precision == Precision::Bf16 {
+        return bf16::multiply(a, b, out, add);
+    }
     let parallel = m.saturating_mul(n).saturating_mul(k) >= PARALLEL;
     let threads = if parallel { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
     let [a_down, a_right] = a.strides.map(|stride| stride as isize);

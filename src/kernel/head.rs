@@ -5,7 +5,10 @@
 
 use super::dropout::Mask;
 use super::simd::{LANES, exp, fma, max_of, sum_of, sum_of_pairs, vectorised};
-use super::tile::{Left, multiply, multiply_transposed};
+use super::tile::{Table, multiply, multiply_transposed};
+use crate::nn::Reach;
+use pulp::Simd;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 /// Queries worked on at a time.
@@ -17,6 +20,8 @@ const HIDDEN: f32 = -1e30;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     pub(super) heads: usize,
+    /// Heads of keys and values, each of which serves `heads / groups` of queries.
+    pub(super) groups: usize,
     pub(super) queries: usize,
     pub(super) keys: usize,
     /// Of a head.
@@ -32,21 +37,17 @@ impl Shape {
     }
 }
 
-/// Where the values of a head stand: from the first on, every `stride`-th one starts a row.
-#[derive(Clone, Copy)]
-pub(super) struct Part<'a> {
-    pub(super) values: &'a [f32],
-    pub(super) stride: usize,
-}
-
 /// One head's inputs.
 #[derive(Clone, Copy)]
 pub(super) struct Head<'a> {
-    pub(super) query: Part<'a>,
-    pub(super) key: Part<'a>,
-    pub(super) value: Part<'a>,
+    pub(super) query: Table<'a>,
+    pub(super) key: Table<'a>,
+    pub(super) value: Table<'a>,
     /// Nonzero where a key is visible.
     pub(super) visible: &'a [u8],
+    /// What products of queries and keys are multiplied by.
+    pub(super) scale: f32,
+    pub(super) reach: Reach,
     /// The mask on probabilities and the index of this head's first one.
     pub(super) dropout: Option<(Mask, usize)>,
 }
@@ -78,7 +79,11 @@ impl Pool {
 /// Memory for one head, used again for the next.
 pub(super) struct Scratch {
     shape: Shape,
-    bias: Vec<f32>,
+    /// Added to scores: that of a query that sees something, and of one that sees nothing.
+    biases: [Vec<f32>; 2],
+    /// How many of the keys before each one are visible.
+    visible_before: Vec<usize>,
+    sights: Vec<Sight>,
     zeros: Vec<f32>,
     query: Vec<f32>,
     key: Vec<f32>,
@@ -101,7 +106,9 @@ impl Scratch {
         let per_key = || vec![0.0; keys * width];
         Self {
             shape,
-            bias: vec![0.0; keys],
+            biases: [vec![0.0; keys], vec![0.0; keys]],
+            visible_before: vec![0; shape.keys + 1],
+            sights: vec![],
             zeros: vec![0.0; width],
             query: vec![0.0; shape.queries * width],
             key: per_key(),
@@ -120,68 +127,80 @@ impl Scratch {
 
     /// Writes the output, and of each query's scores the greatest and the reciprocal sum of exponentials.
     pub(super) fn forward(&mut self, head: Head<'_>, mut out: Out<'_>, moments: &mut [[f32; 2]]) {
-        let (keys, width) = (self.shape.padded_keys(), self.shape.padded_width());
+        let (real_keys, width) = (self.shape.keys, self.shape.padded_width());
         self.read(head);
         for first in (0..self.shape.queries).step_by(QUERIES) {
             let count = QUERIES.min(self.shape.queries - first);
-            let scale = self.scores(head, first, count);
+            let span = self.scores(head, first, count);
+            let (keys, real) = (span.len(), span.start..span.end.min(real_keys));
             let probabilities = &mut self.probabilities[..count * keys];
-            softmax(&self.bias, scale, probabilities, &mut moments[first..first + count]);
+            let biases = self.biases.each_ref().map(|bias| &bias[span.clone()]);
+            softmax(biases, head.scale, &self.sights, probabilities, &mut moments[first..first + count]);
             if let Some((mask, start)) = head.dropout {
-                let start = start + first * self.shape.keys;
-                factors(mask, start, self.shape.keys, keys, &mut self.factors[..count * keys]);
+                let start = start + first * real_keys + span.start;
+                factors(mask, start, real_keys, real.len(), keys, &mut self.factors[..count * keys]);
                 scale_by(&self.factors, probabilities);
             }
             self.out.fill(0.0);
-            let left = Left { values: probabilities, stride: keys };
-            multiply(left, self.shape.keys, &self.value, width, &mut self.out[..count * width]);
+            let left = Table { values: probabilities, stride: keys };
+            let value = Table { values: &self.value[span.start * width..], stride: width };
+            multiply(left, real.len(), value, width, &mut self.out[..count * width]);
             write(&self.out, width, &mut out[first..first + count]);
         }
     }
 
-    /// Writes the gradients of query, key and value, given that of the output and what [`forward`](Self::forward) wrote.
-    pub(super) fn backward(
-        &mut self,
-        head: Head<'_>,
-        gradient: Part<'_>,
-        moments: &[[f32; 2]],
-        [mut query, mut key, mut value]: [Out<'_>; 3],
-    ) {
-        let (keys, width, real_keys) = (self.shape.padded_keys(), self.shape.padded_width(), self.shape.keys);
+    /// Forgets the gradients of a key and value head.
+    pub(super) fn begin(&mut self) {
+        self.key_gradient.fill(0.0);
+        self.value_gradient.fill(0.0);
+    }
+
+    /// Writes the gradient of the query, given that of the output and what [`forward`](Self::forward) wrote, and adds to
+    /// those of key and value.
+    pub(super) fn backward(&mut self, head: Head<'_>, gradient: Table<'_>, moments: &[[f32; 2]], mut query: Out<'_>) {
+        let (width, real_keys) = (self.shape.padded_width(), self.shape.keys);
         self.read(head);
         pack(head.key, self.shape.width, width, &mut self.key[..real_keys * width]);
         pack_columns(head.value, self.shape, &self.zeros, &mut self.value_columns);
         pack(gradient, self.shape.width, width, &mut self.gradient);
-        self.key_gradient.fill(0.0);
-        self.value_gradient.fill(0.0);
         for first in (0..self.shape.queries).step_by(QUERIES) {
             let count = QUERIES.min(self.shape.queries - first);
-            let scale = self.scores(head, first, count);
+            let span = self.scores(head, first, count);
+            let (keys, real) = (span.len(), span.start..span.end.min(real_keys));
+            let rows = real.start * width..real.end * width;
             let probabilities = &mut self.probabilities[..count * keys];
-            let gradient = &self.gradient[first * width..(first + count) * width];
-            softmax_again(&self.bias, scale, probabilities, &moments[first..first + count]);
+            let gradient = Table { values: &self.gradient[first * width..(first + count) * width], stride: width };
+            let biases = self.biases.each_ref().map(|bias| &bias[span.clone()]);
+            softmax_again(biases, head.scale, &self.sights, probabilities, &moments[first..first + count]);
             let changes = &mut self.changes[..count * keys];
             changes.fill(0.0);
-            multiply(Left { values: gradient, stride: width }, self.shape.width, &self.value_columns, keys, changes);
-            let value_gradient = &mut self.value_gradient[..real_keys * width];
+            let value_columns = Table { values: &self.value_columns, stride: self.shape.padded_keys() };
+            multiply(gradient, self.shape.width, value_columns.from(span.start), keys, changes);
+            let value_gradient = &mut self.value_gradient[rows.clone()];
             if let Some((mask, start)) = head.dropout {
                 let dropped = &mut self.factors[..count * keys];
-                factors(mask, start + first * real_keys, real_keys, keys, dropped);
+                factors(mask, start + first * real_keys + span.start, real_keys, real.len(), keys, dropped);
                 scale_by(dropped, changes);
                 scale_by(probabilities, dropped);
-                multiply_transposed(Left { values: dropped, stride: keys }, count, gradient, width, value_gradient);
+                multiply_transposed(Table { values: dropped, stride: keys }, count, gradient, width, value_gradient);
             } else {
-                let left = Left { values: probabilities, stride: keys };
+                let left = Table { values: probabilities, stride: keys };
                 multiply_transposed(left, count, gradient, width, value_gradient);
             }
-            softmax_backward(probabilities, keys, scale, changes);
-            let left = Left { values: changes, stride: keys };
+            softmax_backward(probabilities, keys, head.scale, &self.sights, changes);
+            let left = Table { values: changes, stride: keys };
+            let key = Table { values: &self.key[rows.start..], stride: width };
             self.out.fill(0.0);
-            multiply(left, real_keys, &self.key, width, &mut self.out[..count * width]);
+            multiply(left, real.len(), key, width, &mut self.out[..count * width]);
             write(&self.out, width, &mut query[first..first + count]);
-            let queries = &self.query[first * width..(first + count) * width];
-            multiply_transposed(left, count, queries, width, &mut self.key_gradient[..real_keys * width]);
+            let queries = Table { values: &self.query[first * width..(first + count) * width], stride: width };
+            multiply_transposed(left, count, queries, width, &mut self.key_gradient[rows]);
         }
+    }
+
+    /// Writes the gradients of a key and value head.
+    pub(super) fn finish(&self, mut key: Out<'_>, mut value: Out<'_>) {
+        let width = self.shape.padded_width();
         write(&self.key_gradient, width, &mut key);
         write(&self.value_gradient, width, &mut value);
     }
@@ -192,35 +211,64 @@ impl Scratch {
         pack(head.query, self.shape.width, width, &mut self.query);
         pack(head.value, self.shape.width, width, &mut self.value[..keys * width]);
         pack_columns(head.key, self.shape, &self.zeros, &mut self.key_columns);
-        let blind = head.visible.iter().all(|visible| *visible == 0);
-        self.bias.fill(HIDDEN);
-        for (bias, visible) in self.bias.iter_mut().zip(head.visible) {
-            *bias = if blind || *visible != 0 { 0.0 } else { HIDDEN };
+        let [seeing, blind] = &mut self.biases;
+        seeing.fill(HIDDEN);
+        blind.fill(HIDDEN);
+        blind[..keys].fill(0.0);
+        for (index, visible) in head.visible.iter().enumerate() {
+            let is_visible = *visible != 0;
+            seeing[index] = if is_visible { 0.0 } else { HIDDEN };
+            self.visible_before[index + 1] = self.visible_before[index] + usize::from(is_visible);
         }
     }
 
-    /// Products of `count` queries with all keys; gives what scales them: 0 where nothing is visible, so that all are
-    /// equal and have no gradient.
-    fn scores(&mut self, head: Head<'_>, first: usize, count: usize) -> f32 {
-        let (keys, width) = (self.shape.padded_keys(), self.shape.padded_width());
-        let scores = &mut self.probabilities[..count * keys];
+    /// Products of `count` queries with the keys that any of them sees; gives which keys those are, in whole registers.
+    fn scores(&mut self, head: Head<'_>, first: usize, count: usize) -> Range<usize> {
+        let width = self.shape.padded_width();
+        let span = self.look(head.reach, first, count);
+        let scores = &mut self.probabilities[..count * span.len()];
         scores.fill(0.0);
-        let left = Left { values: &self.query[first * width..], stride: width };
-        multiply(left, self.shape.width, &self.key_columns, keys, scores);
-        let blind = head.visible.iter().all(|visible| *visible == 0);
-        if blind { 0.0 } else { 1.0 / (self.shape.width as f32).sqrt() }
+        let left = Table { values: &self.query[first * width..], stride: width };
+        let keys = Table { values: &self.key_columns, stride: self.shape.padded_keys() };
+        multiply(left, self.shape.width, keys.from(span.start), span.len(), scores);
+        span
+    }
+
+    /// Finds out what each of `count` queries sees, and what all of them see together.
+    fn look(&mut self, reach: Reach, first: usize, count: usize) -> Range<usize> {
+        let Shape { queries, keys, .. } = self.shape;
+        let seen = |query: usize| {
+            // The queries are the last places of the keys.
+            let range = reach.range((query + keys).saturating_sub(queries), keys);
+            match self.visible_before[range.end] > self.visible_before[range.start] {
+                true => Some(range),
+                false => None,
+            }
+        };
+        let seen: Vec<Option<Range<usize>>> = (first..first + count).map(seen).collect();
+        let whole = |range: &Option<Range<usize>>| range.clone().unwrap_or(0..keys);
+        let start = seen.iter().map(|range| whole(range).start).min().unwrap_or(0) / LANES * LANES;
+        let end = seen.iter().map(|range| whole(range).end).max().unwrap_or(keys).next_multiple_of(LANES);
+        self.sights.clear();
+        let sight = |range: Option<Range<usize>>| range.map(|range| [range.start - start, range.end - start]);
+        self.sights.extend(seen.into_iter().map(sight));
+        start..end
     }
 }
 
+/// The first key that a query sees and the first after them that it does not, among those that a block of queries sees;
+/// `None` where there is none: its scores are all equal, so that it gets the mean of all values, and have no gradient.
+type Sight = Option<[usize; 2]>;
+
 /// Rows of `width` to rows of `padded`.
-fn pack(from: Part<'_>, width: usize, padded: usize, to: &mut [f32]) {
+fn pack(from: Table<'_>, width: usize, padded: usize, to: &mut [f32]) {
     for (to, from) in to.chunks_exact_mut(padded).zip(from.values.chunks(from.stride)) {
         to[..width].copy_from_slice(&from[..width]);
     }
 }
 
 /// Rows of keys or values to columns, padded with zeros.
-fn pack_columns(from: Part<'_>, shape: Shape, zeros: &[f32], to: &mut [f32]) {
+fn pack_columns(from: Table<'_>, shape: Shape, zeros: &[f32], to: &mut [f32]) {
     let (padded, width) = (shape.padded_keys(), shape.width);
     for first in (0..shape.keys).step_by(LANES) {
         let rows: [&[f32]; LANES] = std::array::from_fn(|lane| match first + lane {
@@ -241,12 +289,29 @@ fn write(from: &[f32], padded: usize, to: &mut [&mut [f32]]) {
     }
 }
 
+/// Scales a row of products, and hides what is not seen.
+#[inline(always)]
+fn score<S: Simd>(products: &mut [f32], biases: [&[f32]; 2], scale: f32, sight: Sight) {
+    let (scale, bias) = if sight.is_some() { (scale, biases[0]) } else { (0.0, biases[1]) };
+    for (score, bias) in products.iter_mut().zip(bias) {
+        *score = fma::<S>(*score, scale, *bias);
+    }
+    if let Some([start, end]) = sight {
+        products[..start].fill(HIDDEN);
+        products[end..].fill(HIDDEN);
+    }
+}
+
 vectorised! {
-    fn softmax<'a, S>(bias: &'a [f32], scale: f32, scores: &'a mut [f32], moments: &'a mut [[f32; 2]]) {
-        for (row, moments) in scores.chunks_exact_mut(bias.len()).zip(moments) {
-            for (score, bias) in row.iter_mut().zip(bias) {
-                *score = fma::<S>(*score, scale, *bias);
-            }
+    fn softmax<'a, S>(
+        biases: [&'a [f32]; 2],
+        scale: f32,
+        sights: &'a [Sight],
+        scores: &'a mut [f32],
+        moments: &'a mut [[f32; 2]],
+    ) {
+        for ((row, moments), sight) in scores.chunks_exact_mut(biases[0].len()).zip(moments).zip(sights) {
+            score::<S>(row, biases, scale, *sight);
             let greatest = max_of(row);
             for score in row.iter_mut() {
                 *score = exp::<S>(*score - greatest);
@@ -262,19 +327,35 @@ vectorised! {
 
 vectorised! {
     /// What [`softmax`] gave, from its moments: the same bits.
-    fn softmax_again<'a, S>(bias: &'a [f32], scale: f32, scores: &'a mut [f32], moments: &'a [[f32; 2]]) {
-        for (row, [greatest, reciprocal]) in scores.chunks_exact_mut(bias.len()).zip(moments) {
-            for (score, bias) in row.iter_mut().zip(bias) {
-                *score = exp::<S>(fma::<S>(*score, scale, *bias) - greatest) * reciprocal;
+    fn softmax_again<'a, S>(
+        biases: [&'a [f32]; 2],
+        scale: f32,
+        sights: &'a [Sight],
+        scores: &'a mut [f32],
+        moments: &'a [[f32; 2]],
+    ) {
+        let rows = scores.chunks_exact_mut(biases[0].len());
+        for ((row, [greatest, reciprocal]), sight) in rows.zip(moments).zip(sights) {
+            score::<S>(row, biases, scale, *sight);
+            for score in row.iter_mut() {
+                *score = exp::<S>(*score - greatest) * reciprocal;
             }
         }
     }
 }
 
 vectorised! {
-    /// Turns gradients of probabilities into those of scores before scaling.
-    fn softmax_backward<'a, S>(probabilities: &'a [f32], keys: usize, scale: f32, changes: &'a mut [f32]) {
-        for (changes, probabilities) in changes.chunks_exact_mut(keys).zip(probabilities.chunks_exact(keys)) {
+    /// Turns gradients of probabilities into those of products.
+    fn softmax_backward<'a, S>(
+        probabilities: &'a [f32],
+        keys: usize,
+        scale: f32,
+        sights: &'a [Sight],
+        changes: &'a mut [f32],
+    ) {
+        let rows = changes.chunks_exact_mut(keys).zip(probabilities.chunks_exact(keys));
+        for ((changes, probabilities), sight) in rows.zip(sights) {
+            let scale = if sight.is_some() { scale } else { 0.0 };
             let mean = sum_of_pairs(changes, probabilities, |sum, change, value| fma::<S>(change, value, sum));
             for (change, value) in changes.iter_mut().zip(probabilities) {
                 *change = value * (*change - mean) * scale;
@@ -284,10 +365,10 @@ vectorised! {
 }
 
 vectorised! {
-    /// The dropout mask of rows of `keys` values, each padded to `padded`.
-    fn factors<'a, S>(mask: Mask, first: usize, keys: usize, padded: usize, out: &'a mut [f32]) {
+    /// The dropout mask of `real` values of each row, from `first` on, `stride` apart; each row padded to `padded`.
+    fn factors<'a, S>(mask: Mask, first: usize, stride: usize, real: usize, padded: usize, out: &'a mut [f32]) {
         for (index, row) in out.chunks_exact_mut(padded).enumerate() {
-            mask.fill(first + index * keys, &mut row[..keys]);
+            mask.fill(first + index * stride, &mut row[..real]);
         }
     }
 }

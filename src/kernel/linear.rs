@@ -3,6 +3,7 @@
 use super::buffer::{block, column_sums, contiguous, tensor, total, values, with_width, zeros};
 use super::gemm::{Matrix, forward_strides, multiply, steady_rows};
 use super::simd::{fma, normal, vectorised};
+use crate::nn::{Precision, PrecisionScope};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -60,7 +61,10 @@ impl<C: CheckpointStrategy> LinearOps for Autodiff<Flex, C> {
                 };
                 let x_shape = x.shape();
                 let (x, weight) = (weight_tracked.then_some(x), x_tracked.then_some(weight));
-                prep.finish(Saved { x, x_shape, weight, gelu }, tensor(output, shape))
+                prep.finish(
+                    Saved { x, x_shape, weight, gelu, precision: PrecisionScope::current() },
+                    tensor(output, shape),
+                )
             }
         }
     }
@@ -78,6 +82,7 @@ struct Saved {
     weight: Option<FlexTensor>,
     /// The product before bias and activation, and the bias.
     gelu: Option<(FlexTensor, FlexTensor)>,
+    precision: Precision,
 }
 
 impl Backward<Flex, 3> for LinearBackward {
@@ -86,7 +91,7 @@ impl Backward<Flex, 3> for LinearBackward {
     fn backward(self, ops: Ops<Saved, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let [x_node, weight_node, bias_node] = ops.parents.map(|node| node.map(|node| node.id));
         let mut gradient = contiguous(gradients.consume::<Flex>(&ops.node));
-        let Saved { x, x_shape, weight, gelu } = ops.state;
+        let Saved { x, x_shape, weight, gelu, precision } = ops.state;
         let (shape, rank) = (gradient.shape(), x_shape.num_dims());
         let (width_in, width) = (x_shape[rank - 1], shape[rank - 1]);
         let gradient = gradient.storage_mut::<f32>();
@@ -97,12 +102,12 @@ impl Backward<Flex, 3> for LinearBackward {
         let gradient = Matrix::rows(gradient, width);
         if let (Some(node), Some(weight)) = (x_node, weight) {
             let mut out = zeros(x_shape.num_elements());
-            multiply(gradient, Matrix::of(&weight).transposed(), &mut out, false);
+            multiply(gradient, Matrix::of(&weight).transposed(), &mut out, false, precision);
             gradients.register::<Flex>(node, tensor(out, x_shape));
         }
         if let (Some(node), Some(x)) = (weight_node, x) {
             let mut out = zeros(width_in * width);
-            multiply(Matrix::rows(values(&x), width_in).transposed(), gradient, &mut out, false);
+            multiply(Matrix::rows(values(&x), width_in).transposed(), gradient, &mut out, false, precision);
             gradients.register::<Flex>(node, tensor(out, Shape::from([width_in, width])));
         }
         if let (Some(node), Some(sums)) = (bias_node, bias_sums) {
@@ -136,17 +141,17 @@ fn multiply_rows(
     add: bool,
     start: impl Fn(usize) -> Vec<f32>,
 ) -> Vec<f32> {
-    let rows = x.len() / width_in;
-    let least = steady_rows(weight);
+    let (rows, precision) = (x.len() / width_in, PrecisionScope::current());
+    let least = if precision == Precision::F32 { steady_rows(weight) } else { 0 };
     if rows >= least {
         let mut out = start(rows * weight.columns());
-        multiply(Matrix::rows(x, width_in), weight, &mut out, add);
+        multiply(Matrix::rows(x, width_in), weight, &mut out, add, precision);
         return out;
     }
     let mut padded = zeros(least * width_in);
     padded[..x.len()].copy_from_slice(x);
     let mut out = start(least * weight.columns());
-    multiply(Matrix::rows(&padded, width_in), weight, &mut out, add);
+    multiply(Matrix::rows(&padded, width_in), weight, &mut out, add, precision);
     out.truncate(rows * weight.columns());
     out
 }

@@ -10,6 +10,7 @@
 
 mod adamw;
 mod attention;
+mod bf16;
 mod buffer;
 mod dropout;
 mod gemm;
@@ -23,12 +24,13 @@ mod tests;
 mod tile;
 
 pub(crate) use adamw::{Scalars, adamw, square_sum, towards};
-pub(crate) use attention::attention;
+pub(crate) use attention::{Attention, attention};
 pub(crate) use dropout::dropout;
 pub(crate) use linear::linear;
 pub(crate) use loss::cross_entropy;
 pub(crate) use norm::{norm, residual_norm};
 
+use crate::nn::{Precision, PrecisionScope};
 use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Tensor};
 use std::sync::OnceLock;
@@ -41,9 +43,19 @@ pub(crate) fn covers<const D: usize>(tensor: &Tensor<D>) -> bool {
         && tensor.shape().num_elements() > 0
 }
 
-/// What the bits of the operations here depend on besides their inputs: the instruction set, or that they are off.
+/// Whether products in bfloat16 are made here.
+pub(crate) fn has_bf16() -> bool {
+    enabled() && bf16::available()
+}
+
+/// What the bits of the operations here depend on besides their inputs: the instruction set and the precision that is in
+/// force, or that they are off.
 pub(crate) fn instructions() -> String {
-    if enabled() { format!("{:?}", pulp::Arch::new()) } else { "off".into() }
+    match (enabled(), PrecisionScope::current()) {
+        (false, _) => "off".into(),
+        (true, Precision::F32) => format!("{:?}", pulp::Arch::new()),
+        (true, precision) => format!("{:?} {precision}", pulp::Arch::new()),
+    }
 }
 
 fn enabled() -> bool {

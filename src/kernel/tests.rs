@@ -1,7 +1,7 @@
 //! Each operation against Burn's own in f64: values, gradients, and the same bits on the plain device.
 
-use crate::kernel;
-use crate::nn::{Draw, RandomScope};
+use crate::kernel::{self, Attention};
+use crate::nn::{Draw, Dropout, Precision, PrecisionScope, RandomScope, Reach, Scoring, attend, attend_composed};
 use crate::random::stream;
 use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData, activation};
 use rand::Rng;
@@ -79,6 +79,36 @@ fn linear_agrees() {
                 if gelu { activation::gelu(sum) } else { sum }
             };
             compare(&format!("linear {rows} x {width_in} x {width}, gelu {gelu}"), &inputs, &fused, &reference);
+        }
+    }
+}
+
+/// The nearest bfloat16 values, in f64.
+fn rounded(tensor: &Tensor<2>) -> Tensor<2> {
+    let values: Vec<f32> = tensor.to_data().iter::<f32>().map(|value| half::bf16::from_f32(value).to_f32()).collect();
+    Tensor::<2>::from_data(TensorData::new(values, tensor.dims()), &Device::flex()).cast(FloatDType::F64)
+}
+
+#[test]
+fn linear_in_bf16_multiplies_rounded_factors() {
+    if !Precision::Bf16.is_available(&Device::flex()) {
+        println!("skipped: this processor has no bf16 products");
+        return;
+    }
+    for [rows, width_in, width] in SIZES.into_iter().chain([[200, 1100, 70]]) {
+        let inputs = matrices(&[[rows, width_in], [width_in, width], [1, width]], 1.0);
+        let scope = PrecisionScope::new(Precision::Bf16);
+        let fused = |x: &[Tensor<2>]| kernel::linear(x[0].clone(), x[1].clone(), row(&x[2]), false);
+        let found = run(&fused, &inputs, FloatDType::F32);
+        drop(scope);
+        let gradient = TensorData::new(uniform(99, rows * width, 1.0), [rows, width]);
+        let gradient = Tensor::from_data(gradient, &Device::flex());
+        let [x, weight, gradient] = [&inputs[0], &inputs[1], &gradient].map(rounded);
+        let output = x.clone().matmul(weight.clone()) + inputs[2].clone().cast(FloatDType::F64);
+        let wanted = [output, gradient.clone().matmul(weight.transpose()), x.transpose().matmul(gradient)];
+        for (found, wanted) in found.iter().zip(wanted) {
+            let off = apart(found, &host(wanted));
+            assert!(off < 1e-6, "{rows} x {width_in} x {width}: off by {off:e}");
         }
     }
 }
@@ -165,6 +195,10 @@ fn dropout_agrees() {
 const ATTENTIONS: [[usize; 5]; 6] =
     [[1, 1, 1, 1, 1], [2, 3, 17, 2, 3], [3, 33, 33, 2, 17], [2, 70, 40, 1, 32], [1, 16, 16, 3, 64], [2, 5, 130, 4, 8]];
 
+fn everywhere(heads: usize, width: usize, draw: Option<Draw>) -> Attention {
+    Attention { heads, scale: 1.0 / (width as f64).sqrt(), reach: Reach::Everywhere, draw }
+}
+
 #[test]
 fn attention_agrees() {
     for ([batch, queries, keys, heads, width], scale) in ATTENTIONS.into_iter().zip([1.0, 1.0, 3.0, 1.0, 1.0, 30.0]) {
@@ -176,7 +210,7 @@ fn attention_agrees() {
             let fused = |x: &[Tensor<2>]| {
                 let [query, key, value] = [(0, queries), (1, keys), (2, keys)]
                     .map(|(index, len): (usize, usize)| x[index].clone().reshape([batch, len, hidden]));
-                let output = kernel::attention(query, key, value, visible.clone(), heads, draw);
+                let output = kernel::attention(query, key, value, visible.clone(), everywhere(heads, width, draw));
                 output.reshape([batch * queries, hidden])
             };
             let reference = |x: &[Tensor<2>]| {
@@ -195,6 +229,47 @@ fn attention_agrees() {
             let name = format!("attention {batch} x {queries} x {keys}, {heads} x {width}, {prob}");
             compare(&name, &inputs, &fused, &reference);
         }
+    }
+}
+
+/// Batch, heads, groups, queries, keys and width.
+const GROUPED: [[usize; 6]; 5] =
+    [[1, 1, 1, 1, 1, 1], [2, 4, 2, 37, 37, 5], [2, 6, 1, 70, 70, 16], [1, 2, 2, 3, 40, 8], [3, 4, 4, 33, 33, 17]];
+
+#[test]
+fn attention_in_groups_and_of_any_reach_agrees() {
+    let reaches = [Reach::Everywhere, Reach::Back, Reach::BackWithin(1), Reach::BackWithin(19), Reach::Within(4)];
+    for ([batch, heads, groups, queries, keys, width], reach) in
+        GROUPED.into_iter().flat_map(|shape| reaches.map(|reach| (shape, reach)))
+    {
+        let rows = [batch * heads * queries, batch * groups * keys, batch * groups * keys];
+        let inputs = matrices(&rows.map(|rows| [rows, width]), 2.0);
+        let scoring = Scoring { scale: 0.7, soft_cap: None, reach };
+        // The first row is padded in front, the last one behind, so that some queries see nothing.
+        let visible = |row: usize, key: usize| match row {
+            0 => key >= keys / 3,
+            row if row + 1 == batch => key < keys / 2,
+            _ => true,
+        };
+        let visible: Vec<bool> = (0..batch * keys).map(|at| visible(at / keys, at % keys)).collect();
+        let visible = Tensor::<2, Bool>::from_data(TensorData::new(visible, [batch, keys]), &Device::flex());
+        let parts = |x: &[Tensor<2>]| {
+            // Heads stand side by side in memory, as they come from a linear layer.
+            let query = x[0].clone().reshape([batch, queries, heads, width]).swap_dims(1, 2);
+            let key = x[1].clone().reshape([batch, groups, keys, width]);
+            (query, key, x[2].clone().reshape([batch, keys, groups, width]).swap_dims(1, 2))
+        };
+        let off = Dropout::new(0.0);
+        let run = |x: &[Tensor<2>], composed: bool| {
+            let ((query, key, value), visible) = (parts(x), Some(visible.clone()));
+            let output = match composed {
+                true => attend_composed(query, key, value, scoring, visible, &off),
+                false => attend(query, key, value, scoring, visible, &off),
+            };
+            output.reshape([batch * heads * queries, width])
+        };
+        let name = format!("{reach:?}, {batch} x {heads} in {groups} x {queries} x {keys} x {width}");
+        compare(&name, &inputs, &|x| run(x, false), &|x| run(x, true));
     }
 }
 
@@ -269,7 +344,8 @@ fn attention_does_not_see_padding() {
         let [query, key, value] = [0, 1, 2].map(|at: usize| inputs[at].clone().narrow(0, 0, len).unsqueeze::<3>());
         let visible: Vec<bool> = (0..len).map(|at| at < short).collect();
         let visible = Tensor::<2, Bool>::from_data(TensorData::new(visible, [1, len]), &Device::flex());
-        host(kernel::attention(query, key, value, visible, 3, None).narrow(1, 0, short).reshape([short, hidden]))
+        let output = kernel::attention(query, key, value, visible, everywhere(3, hidden / 3, None));
+        host(output.narrow(1, 0, short).reshape([short, hidden]))
     };
     assert_eq!(run(short), run(long));
 }

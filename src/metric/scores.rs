@@ -1,5 +1,5 @@
 use super::probabilities::largest;
-use super::{ClassCounts, ClassProbabilities, ClassificationReport, MetricError};
+use super::{ClassCounts, ClassProbabilities, ClassificationReport, MetricError, MultiLabelScores, RegressionScores};
 use serde::{Deserialize, Serialize};
 
 /// What an evaluation saw: heads add to it batch by batch, and the figures are taken over the whole set.
@@ -16,6 +16,8 @@ pub struct Scores {
     actual: Vec<usize>,
     /// Rows of logits, as long as `predicted` if the head gives them.
     logits: Vec<Vec<f32>>,
+    /// Outputs and targets of each row, for heads whose targets are numbers.
+    outputs: Vec<(Vec<f32>, Vec<f32>)>,
 }
 
 impl Scores {
@@ -48,14 +50,22 @@ impl Scores {
         self.logits.extend(rows.take(actual.len()).map(<[f32]>::to_vec));
     }
 
+    /// Adds a batch's outputs and targets, one list a row: numbers, or a logit and whether it holds (0 or 1) for each label.
+    pub fn add_outputs(&mut self, outputs: Vec<Vec<f32>>, targets: Vec<Vec<f32>>) {
+        self.outputs.extend(outputs.into_iter().zip(targets));
+    }
+
     /// Puts rows that were added in the order of `indices` into that of the examples; leaves scores alone that are not one a
     /// row.
     pub(crate) fn sort_by(&mut self, indices: &[usize]) {
-        if self.actual.len() != indices.len() {
-            return;
-        }
         let mut order: Vec<usize> = (0..indices.len()).collect();
         order.sort_by_key(|position| indices[*position]);
+        if self.outputs.len() == order.len() {
+            self.outputs = order.iter().map(|position| std::mem::take(&mut self.outputs[*position])).collect();
+        }
+        if self.actual.len() != order.len() {
+            return;
+        }
         self.predicted = order.iter().map(|position| self.predicted[*position]).collect();
         self.actual = order.iter().map(|position| self.actual[*position]).collect();
         if self.logits.len() == order.len() {
@@ -99,6 +109,31 @@ impl Scores {
             return Err(MetricError::Lengths { predicted: self.logits.len(), actual: self.actual.len() });
         }
         Ok(self.logits.iter().map(|row| row.iter().map(|logit| f64::from(*logit)).collect()).collect())
+    }
+
+    /// The predicted and true numbers of one output, for a head whose targets are numbers.
+    ///
+    /// # Errors
+    /// [`MetricError::Empty`] for a head without numbers or without that output; as [`RegressionScores::new`].
+    pub fn regression(&self, output: usize) -> Result<RegressionScores, MetricError> {
+        let column = |row: &Vec<f32>| row.get(output).map(|value| f64::from(*value));
+        let pairs = self.outputs.iter().filter_map(|(found, actual)| Some((column(found)?, column(actual)?)));
+        let (predicted, actual) = pairs.unzip();
+        RegressionScores::new(predicted, actual)
+    }
+
+    /// The probability of every label, and whether it holds (a target of 0.5 or more), for a head of several labels a row.
+    ///
+    /// # Errors
+    /// [`MetricError::Empty`] for another head; as [`MultiLabelScores::new`].
+    pub fn multi_label(&self) -> Result<MultiLabelScores, MetricError> {
+        let probability = |logit: &f32| 1.0 / (1.0 + (-f64::from(*logit)).exp());
+        let row = |(logits, targets): &(Vec<f32>, Vec<f32>)| {
+            let holds = targets.iter().map(|target| *target >= 0.5).collect();
+            (logits.iter().map(probability).collect(), holds)
+        };
+        let (scores, actual) = self.outputs.iter().map(row).unzip();
+        MultiLabelScores::new(scores, actual)
     }
 
     /// The predicted class of every row so far.

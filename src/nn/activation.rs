@@ -2,25 +2,52 @@ use super::{Linear, gelu, linear, linear_gelu};
 use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};
 
-/// What a feed-forward layer applies between its two linear maps (`hidden_act`).
+/// What a feed-forward layer applies between its two linear maps (`hidden_act`), by Transformers' names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Activation {
     /// `x * Phi(x)`, exactly.
     #[default]
-    #[serde(rename = "gelu")]
+    #[serde(rename = "gelu", alias = "gelu_python")]
     Gelu,
     /// The tanh approximation of GELU.
-    #[serde(rename = "gelu_new", alias = "gelu_pytorch_tanh")]
+    #[serde(
+        rename = "gelu_new",
+        alias = "gelu_pytorch_tanh",
+        alias = "gelu_python_tanh",
+        alias = "gelu_fast",
+        alias = "gelu_accurate"
+    )]
     GeluTanh,
+    /// `x * sigmoid(1.702 x)`, CLIP's approximation of GELU.
+    #[serde(rename = "quick_gelu")]
+    QuickGelu,
     /// `max(x, 0)`.
     #[serde(rename = "relu")]
     Relu,
+    /// `max(x, 0)` squared.
+    #[serde(rename = "relu2")]
+    ReluSquared,
+    /// `max(x, 0)`, at most 6.
+    #[serde(rename = "relu6")]
+    Relu6,
+    /// `x`, or `0.01 x` below 0.
+    #[serde(rename = "leaky_relu")]
+    LeakyRelu,
     /// `x * sigmoid(x)`.
     #[serde(rename = "silu", alias = "swish")]
     Silu,
+    /// `x * tanh(ln(1 + exp(x)))`.
+    #[serde(rename = "mish")]
+    Mish,
+    /// `1 / (1 + exp(-x))`.
+    #[serde(rename = "sigmoid")]
+    Sigmoid,
     /// The hyperbolic tangent.
     #[serde(rename = "tanh")]
     Tanh,
+    /// `x`.
+    #[serde(rename = "linear")]
+    Linear,
 }
 
 impl Activation {
@@ -29,9 +56,19 @@ impl Activation {
         match self {
             Self::Gelu => gelu(input),
             Self::GeluTanh => activation::gelu_approximate(input),
+            Self::QuickGelu => input.clone() * activation::sigmoid(input * 1.702),
             Self::Relu => activation::relu(input),
+            Self::ReluSquared => {
+                let positive = activation::relu(input);
+                positive.clone() * positive
+            }
+            Self::Relu6 => activation::relu(input).clamp_max(6.0),
+            Self::LeakyRelu => activation::leaky_relu(input, 0.01),
             Self::Silu => activation::silu(input),
+            Self::Mish => activation::mish(input),
+            Self::Sigmoid => activation::sigmoid(input),
             Self::Tanh => input.tanh(),
+            Self::Linear => input,
         }
     }
 
@@ -40,6 +77,43 @@ impl Activation {
         match self {
             Self::Gelu => linear_gelu(layer, input),
             _ => self.forward(linear(layer, input)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Tolerance;
+
+    #[test]
+    fn each_name_gives_its_function() {
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        let tanh_gelu = |x: f64| 0.5 * x * (1.0 + (0.797_884_560_802_865 * (x + 0.044715 * x.powi(3))).tanh());
+        type Function<'a> = (&'a str, &'a dyn Fn(f64) -> f64);
+        let functions: [Function<'_>; 14] = [
+            ("gelu_new", &tanh_gelu),
+            ("gelu_pytorch_tanh", &tanh_gelu),
+            ("gelu_fast", &tanh_gelu),
+            ("quick_gelu", &|x| x * sigmoid(1.702 * x)),
+            ("relu", &|x| x.max(0.0)),
+            ("relu2", &|x| x.max(0.0).powi(2)),
+            ("relu6", &|x| x.clamp(0.0, 6.0)),
+            ("leaky_relu", &|x| if x < 0.0 { 0.01 * x } else { x }),
+            ("silu", &|x| x * sigmoid(x)),
+            ("swish", &|x| x * sigmoid(x)),
+            ("mish", &|x| x * (1.0 + x.exp()).ln().tanh()),
+            ("sigmoid", &sigmoid),
+            ("tanh", &f64::tanh),
+            ("linear", &|x| x),
+        ];
+        let places = [-3.0, -0.7, 0.0, 0.4, 2.5, 7.0];
+        for (name, function) in functions {
+            let activation: Activation = serde_json::from_value(name.into()).expect(name);
+            let input = Tensor::<1>::from_data(places, &crate::nn::test_device());
+            let expected = places.map(function);
+            let output = activation.forward(input).into_data();
+            output.assert_approx_eq::<f32>(&expected.into(), Tolerance::absolute(2e-6));
         }
     }
 }

@@ -1,7 +1,10 @@
 use super::Dropout;
 #[cfg(feature = "flex")]
 use crate::kernel;
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, Tensor, TensorData};
+
+/// What is added to the scores of places that may not be looked at. Finite, so that a row without any true is uniform.
+const HIDDEN: f64 = -1e30;
 
 /// Scaled dot-product attention ([Vaswani et al., 2017](https://arxiv.org/abs/1706.03762)), `[batch, heads, seq, width]`.
 ///
@@ -15,13 +18,139 @@ pub fn attention(
     dropout: &Dropout,
 ) -> Tensor<4> {
     let width = query.dims()[3];
-    let mut scores = query.matmul(key.swap_dims(2, 3)) / (width as f64).sqrt();
-    if let Some(mask) = mask {
-        let shape = scores.dims();
-        // Finite, so that a row without any true is uniform.
-        scores = scores.mask_fill(mask.bool_not().expand(shape), -1e30);
+    let scores = query.matmul(key.swap_dims(2, 3)) / (width as f64).sqrt();
+    dropout.forward(softmax(masked(scores, mask))).matmul(value)
+}
+
+/// Which keys a query sees by their distance, counted in places.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// All of them.
+    #[default]
+    Everywhere,
+    /// Those at most so many places before or after it: half the window of a model that counts both sides.
+    Within(usize),
+    /// Itself and those before it.
+    Back,
+    /// Itself and those before it, so many keys in all.
+    BackWithin(usize),
+}
+
+impl Reach {
+    /// Whether a query at place `query` sees the key at place `key`.
+    pub fn sees(self, query: usize, key: usize) -> bool {
+        match self {
+            Self::Everywhere => true,
+            Self::Within(places) => query.abs_diff(key) <= places,
+            Self::Back => key <= query,
+            Self::BackWithin(window) => key <= query && query - key < window,
+        }
     }
-    dropout.forward(softmax(scores)).matmul(value)
+
+    /// The places among `keys` that a query at place `query` sees.
+    #[cfg(feature = "flex")]
+    pub(crate) fn range(self, query: usize, keys: usize) -> std::ops::Range<usize> {
+        let after = (query + 1).min(keys);
+        match self {
+            Self::Everywhere => 0..keys,
+            Self::Within(places) => {
+                query.saturating_sub(places).min(keys)..(query + 1).saturating_add(places).min(keys)
+            }
+            Self::Back => 0..after,
+            Self::BackWithin(window) => (query + 1).saturating_sub(window).min(after)..after,
+        }
+    }
+
+    /// Whether a query among `keys` places misses any of them.
+    fn hides(self, keys: usize) -> bool {
+        match self {
+            Self::Everywhere => false,
+            Self::Within(places) => places + 1 < keys,
+            Self::Back | Self::BackWithin(_) => true,
+        }
+    }
+}
+
+/// How [`attend`] scores.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scoring {
+    /// Products of query and key are multiplied by it: usually `1 / sqrt(width)`.
+    pub scale: f64,
+    /// Scores are kept within this: `cap * tanh(score / cap)`, Gemma 2's `attn_logit_softcapping`. Above 0.
+    pub soft_cap: Option<f64>,
+    /// Which keys a query sees.
+    pub reach: Reach,
+}
+
+impl Scoring {
+    /// Scores divided by the root of a head's width.
+    pub fn of_width(width: usize, reach: Reach) -> Self {
+        Self { scale: 1.0 / (width as f64).sqrt(), soft_cap: None, reach }
+    }
+}
+
+/// Attention of any reach, in which each head of keys and values may serve several heads of queries ([Ainslie et al.,
+/// 2023](https://arxiv.org/abs/2305.13245)).
+///
+/// `query` is `[batch, heads, queries, width]`; `key` and `value` are `[batch, groups, keys, width]`, where `groups`
+/// divides `heads`, and head `h` reads group `h / (heads / groups)`. Queries are the last places of the keys. `visible`,
+/// `[batch, keys]`, is true where a key may be looked at; everywhere if `None`. Gives `[batch, heads, queries, width]`.
+///
+/// A query that may look nowhere gets the mean of all values, as in Transformers' eager attention. Dropout acts on the
+/// probabilities. The same bits come out on plain and autodiff devices.
+pub fn attend(
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    scoring: Scoring,
+    visible: Option<Tensor<2, Bool>>,
+    dropout: &Dropout,
+) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if scoring.soft_cap.is_none() && kernel::covers(&query) && kernel::covers(&key) && kernel::covers(&value) {
+        let ([batch, heads, queries, width], [_, _, keys, _]) = (query.dims(), key.dims());
+        let visible = visible.unwrap_or_else(|| Tensor::full([batch, keys], true, &query.device().inner()));
+        let how = kernel::Attention { heads, scale: scoring.scale, reach: scoring.reach, draw: dropout.draw() };
+        let merged = kernel::attention(query, key, value, visible, how);
+        return merged.reshape([batch, queries, heads, width]).swap_dims(1, 2);
+    }
+    attend_composed(query, key, value, scoring, visible, dropout)
+}
+
+/// [`attend`] in Burn's operations.
+pub(crate) fn attend_composed(
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    scoring: Scoring,
+    visible: Option<Tensor<2, Bool>>,
+    dropout: &Dropout,
+) -> Tensor<4> {
+    let [batch, heads, queries, width] = query.dims();
+    let [_, groups, keys, _] = key.dims();
+    // The heads of a group read the same keys, so they are one matrix of queries.
+    let rows = heads / groups * queries;
+    let mut scores = query.reshape([batch, groups, rows, width]).matmul(key.swap_dims(2, 3)) * scoring.scale;
+    if let Some(cap) = scoring.soft_cap {
+        scores = (scores / cap).tanh() * cap;
+    }
+    let device = scores.device().inner();
+    let visible = visible.map(|visible| visible.unsqueeze_dims(&[1, 2]));
+    let reached = scoring.reach.hides(keys).then(|| {
+        let places = (keys.saturating_sub(queries)..keys).flat_map(|query| (0..keys).map(move |key| (query, key)));
+        let sees: Vec<bool> = places.map(|(query, key)| scoring.reach.sees(query, key)).collect();
+        Tensor::<4, Bool>::from_data(TensorData::new(sees, [1, 1, queries, keys]), &device)
+    });
+    let mask = match (visible, reached) {
+        (Some(visible), Some(reached)) => {
+            let shape = [batch, 1, queries, keys];
+            Some(visible.expand(shape).bool_and(reached.expand(shape)))
+        }
+        (visible, reached) => visible.or(reached),
+    };
+    let scores = masked(scores.reshape([batch, heads, queries, keys]), mask);
+    let probabilities = dropout.forward(softmax(scores)).reshape([batch, groups, rows, keys]);
+    probabilities.matmul(value).reshape([batch, heads, queries, width])
 }
 
 /// [`attention`] over `[batch, seq, hidden]`, split into `heads`. `visible`, `[batch, keys]`, is true where a key may be
@@ -43,15 +172,28 @@ pub fn multi_head_attention(
     {
         let [batch, keys, _] = key.dims();
         let visible = visible.unwrap_or_else(|| Tensor::full([batch, keys], true, &query.device().inner()));
-        return kernel::attention(query, key, value, visible, heads, dropout.draw());
+        let scale = 1.0 / ((query.dims()[2] / heads) as f64).sqrt();
+        let how = kernel::Attention { heads, scale, reach: Reach::Everywhere, draw: dropout.draw() };
+        return kernel::attention(query, key, value, visible, how);
     }
     let mask = visible.map(|visible| visible.unsqueeze_dims(&[1, 2]));
     let [query, key, value] = [query, key, value].map(|input| split_heads(input, heads));
     merge_heads(attention(query, key, value, mask, dropout))
 }
 
+/// Scores `[batch, heads, query, key]` without what `mask`, broadcast to them, does not allow.
+pub(super) fn masked(scores: Tensor<4>, mask: Option<Tensor<4, Bool>>) -> Tensor<4> {
+    match mask {
+        Some(mask) => {
+            let shape = scores.dims();
+            scores.mask_fill(mask.bool_not().expand(shape), HIDDEN)
+        }
+        None => scores,
+    }
+}
+
 /// Softmax over the last axis. Burn 0.22's own differs in the last bits between plain Flex and autodiff.
-fn softmax(scores: Tensor<4>) -> Tensor<4> {
+pub(crate) fn softmax(scores: Tensor<4>) -> Tensor<4> {
     let exponents = (scores.clone() - scores.detach().max_dim(3)).exp();
     let sum = exponents.clone().sum_dim(3);
     exponents / sum
@@ -67,4 +209,98 @@ pub fn split_heads(input: Tensor<3>, heads: usize) -> Tensor<4> {
 pub fn merge_heads(input: Tensor<4>) -> Tensor<3> {
     let [batch, heads, seq, width] = input.dims();
     input.swap_dims(1, 2).reshape([batch, seq, heads * width])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{Init, test_device};
+    use burn::tensor::Tolerance;
+
+    const SEQ: usize = 5;
+    const WIDTH: usize = 2;
+
+    fn values(tensor: &Tensor<4>) -> Vec<f64> {
+        tensor.to_data().iter::<f64>().collect()
+    }
+
+    /// One head of one row, place by place in f64.
+    fn by_hand(query: &[f64], key: &[f64], value: &[f64], scoring: Scoring, visible: &[bool]) -> Vec<f64> {
+        let place = |values: &[f64], at: usize| values[at * WIDTH..(at + 1) * WIDTH].to_vec();
+        let mut output = vec![];
+        for at in 0..SEQ {
+            let score = |other: usize| {
+                let product: f64 = place(query, at).iter().zip(place(key, other)).map(|(a, b)| a * b).sum();
+                let score = product * scoring.scale;
+                scoring.soft_cap.map_or(score, |cap| cap * (score / cap).tanh()).exp()
+            };
+            let seen = (0..SEQ).filter(|other| visible[*other] && scoring.reach.sees(at, *other));
+            let mut weights: Vec<(usize, f64)> = seen.map(|other| (other, score(other))).collect();
+            if weights.is_empty() {
+                weights = (0..SEQ).map(|other| (other, 1.0)).collect();
+            }
+            let sum: f64 = weights.iter().map(|(_, weight)| weight).sum();
+            let mean = |axis| weights.iter().map(|(other, weight)| weight / sum * place(value, *other)[axis]).sum();
+            output.extend((0..WIDTH).map(|axis| -> f64 { mean(axis) }));
+        }
+        output
+    }
+
+    #[test]
+    fn every_reach_scale_cap_and_padding_is_that_of_a_loop() {
+        let device = test_device();
+        let mut init = Init::new(5, 1.5, &device);
+        let (heads, groups) = (4, 2);
+        let query = init.normal([2, heads, SEQ, WIDTH]);
+        let [key, value] = [0, 1].map(|_| init.normal([2, groups, SEQ, WIDTH]));
+        // The second row is padded on the left.
+        let visible = [[true, true, true, true, false], [false, false, true, true, true]];
+        for reach in [Reach::Everywhere, Reach::Within(1), Reach::Back, Reach::BackWithin(2)] {
+            for soft_cap in [None, Some(0.8)] {
+                let scoring = Scoring { scale: 0.7, soft_cap, reach };
+                let mask = Tensor::<2, Bool>::from_data(visible, &device);
+                let (q, k, v) = (query.clone(), key.clone(), value.clone());
+                let output = attend(q, k, v, scoring, Some(mask), &Dropout::new(0.0));
+                let head = |tensor: &Tensor<4>, row: usize, head: usize| {
+                    values(&tensor.clone().narrow(0, row, 1).narrow(1, head, 1))
+                };
+                for (row, visible) in visible.iter().enumerate() {
+                    for number in 0..heads {
+                        let group = number / (heads / groups);
+                        let (q, k, v) = (head(&query, row, number), head(&key, row, group), head(&value, row, group));
+                        let expected = by_hand(&q, &k, &v, scoring, visible);
+                        for (ours, wanted) in head(&output, row, number).iter().zip(&expected) {
+                            assert!((ours - wanted).abs() < 2e-6, "{scoring:?}: {ours} {wanted}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_queries_alone_give_the_last_results() {
+        let device = test_device();
+        let mut init = Init::new(6, 1.0, &device);
+        let [query, key, value] = [0, 1, 2].map(|_| init.normal([1, 1, SEQ, WIDTH]));
+        let scoring = Scoring::of_width(WIDTH, Reach::BackWithin(3));
+        let run = |query| attend(query, key.clone(), value.clone(), scoring, None, &Dropout::new(0.0));
+        let (all, last) = (run(query.clone()), run(query.narrow(2, 3, 2)));
+        last.into_data().assert_approx_eq::<f32>(&all.narrow(2, 3, 2).into_data(), Tolerance::absolute(1e-6));
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn plain_and_autodiff_devices_give_the_same_bits() {
+        let device = test_device();
+        let mut init = Init::new(7, 1.0, &device);
+        let query = init.normal([2, 4, 7, 6]);
+        let [key, value] = [0, 1].map(|_| init.normal([2, 2, 7, 6]));
+        let scoring = Scoring { scale: 0.3, soft_cap: Some(2.0), reach: Reach::BackWithin(3) };
+        let run = |query, key, value| attend(query, key, value, scoring, None, &Dropout::new(0.0));
+        let plain = run(query.clone(), key.clone(), value.clone());
+        let tracked = [query, key, value].map(|tensor| tensor.autodiff().require_grad());
+        let [query, key, value] = tracked;
+        assert_eq!(plain.into_data(), run(query, key, value).inner().into_data());
+    }
 }

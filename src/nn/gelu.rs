@@ -14,11 +14,11 @@ pub fn gelu<const D: usize>(input: Tensor<D>) -> Tensor<D> {
 }
 
 #[cfg(feature = "flex")]
-fn is_flex(device: &Device) -> bool {
+pub(super) fn is_flex(device: &Device) -> bool {
     device.clone().inner() == Device::flex()
 }
 
 #[cfg(not(feature = "flex"))]
-fn is_flex(_: &Device) -> bool {
+pub(super) fn is_flex(_: &Device) -> bool {
     false
 }

@@ -27,10 +27,22 @@ impl Init {
         &self.device
     }
 
+    /// The same, with weights of this deviation from here on.
+    pub fn deviating(&mut self, deviation: f64) -> &mut Self {
+        self.deviation = deviation;
+        self
+    }
+
     /// A linear layer with bias.
     pub fn linear(&mut self, input: usize, output: usize) -> Linear {
         let bias = Some(Param::from_tensor(Tensor::zeros([output], &self.device)));
         Linear { weight: self.parameter([input, output], None), bias }
+    }
+
+    /// A linear layer with a bias or none.
+    pub fn linear_with(&mut self, input: usize, output: usize, bias: bool) -> Linear {
+        let layer = self.linear(input, output);
+        if bias { layer } else { Linear { bias: None, ..layer } }
     }
 
     /// A linear layer with weights and biases uniform within `1 / sqrt(input)`, as `torch.nn.Linear` initialises.
@@ -46,6 +58,21 @@ impl Init {
     /// A table of `entries` vectors; the row `padding_idx`, if any, is 0.
     pub fn embedding(&mut self, entries: usize, hidden: usize, padding_idx: Option<usize>) -> Embedding {
         Embedding::from_param(self.parameter([entries, hidden], padding_idx), padding_idx)
+    }
+
+    /// A weight of normal values of the general deviation, of any rank.
+    pub fn weight<const D: usize>(&mut self, shape: [usize; D]) -> Param<Tensor<D>> {
+        self.weight_of(shape, self.deviation)
+    }
+
+    /// A weight of normal values of this deviation.
+    pub fn weight_of<const D: usize>(&mut self, shape: [usize; D], deviation: f64) -> Param<Tensor<D>> {
+        let seed = self.next();
+        let make = move |device: &Device, require_grad: bool| {
+            let values = normal(seed, shape.iter().product(), deviation);
+            Tensor::from_data(TensorData::new(values, shape), device).set_require_grad(require_grad)
+        };
+        Param::uninitialized(ParamId::new(), make, self.device.clone(), true, Shape::from(shape))
     }
 
     /// A tensor of normal values, made at once.

@@ -5,20 +5,56 @@
 
 mod activation;
 mod attention;
+mod batch_norm;
+mod biased_attention;
+mod buffer;
+mod causal;
+mod conv;
+mod conv1d;
+mod drop_path;
 mod dropout;
 mod embedding;
+mod gated_mlp;
 mod gelu;
 mod init;
 mod linear;
 mod norm;
+mod precision;
+mod resize;
+mod rms_norm;
+mod rotary;
+mod unscaled_attention;
 
 pub use activation::Activation;
-pub use attention::{attention, merge_heads, multi_head_attention, split_heads};
+#[cfg(test)]
+pub(crate) use attention::attend_composed;
+pub(crate) use attention::softmax;
+pub use attention::{Reach, Scoring, attend, attention, merge_heads, multi_head_attention, split_heads};
+pub use batch_norm::{BatchNorm, Statistic};
+pub use biased_attention::biased_attention;
+pub use buffer::Buffer;
 pub use burn::nn::Linear;
+pub use causal::causal_mask;
+pub use conv::{Conv, max_pool};
+pub use conv1d::Conv1d;
+pub use drop_path::DropPath;
 pub(crate) use dropout::Draw;
 pub use dropout::{Dropout, RandomScope};
 pub use embedding::Embedding;
+pub use gated_mlp::GatedMlp;
 pub use gelu::gelu;
 pub use init::Init;
 pub use linear::{linear, linear_gelu};
 pub use norm::LayerNorm;
+pub use precision::Precision;
+pub(crate) use precision::PrecisionScope;
+pub use resize::resize_bicubic;
+pub use rms_norm::RmsNorm;
+pub use rotary::{RopeScaling, Rotary, Rotation};
+pub use unscaled_attention::unscaled_attention;
+
+#[cfg(test)]
+pub(crate) fn test_device() -> burn::tensor::Device {
+    let name = if cfg!(feature = "flex") { "flex" } else { "ndarray" };
+    crate::device(name).expect("a device of this build")
+}

@@ -1,6 +1,8 @@
 use super::{Answer, Batch, Draws, Objective};
 use crate::backbone::TextInput;
-use crate::data::{DataError, Labels, PaddedRows, TextExample, TextTokenizer, TokenRow, pad_rows};
+use crate::data::{
+    DataError, Encodings, Labelled, Labels, PaddedRows, PairExample, TextExample, TextTokenizer, TokenRow, pad_rows,
+};
 use crate::random::mix;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -13,7 +15,7 @@ pub struct LabelledRow {
     pub label: Option<usize>,
 }
 
-/// Supervised classification of texts: the labels came with the data.
+/// Supervised classification of texts, or of pairs of texts: the labels came with the data.
 #[derive(Clone, Debug)]
 pub struct TextClassification {
     tokenizer: TextTokenizer,
@@ -53,8 +55,25 @@ impl TextClassification {
     /// [`DataError::UnknownLabel`] for a label outside the map.
     pub fn encode(&self, examples: &[TextExample]) -> Result<(Vec<LabelledRow>, usize), DataError> {
         let texts: Vec<&str> = examples.iter().map(|example| example.text.as_str()).collect();
-        let encodings = self.tokenizer.encode(&texts, self.max_length)?;
-        let label = |example: &TextExample| example.label.as_deref().map(|name| self.labels.index(name)).transpose();
+        self.labelled(self.tokenizer.encode(&texts, self.max_length)?, examples)
+    }
+
+    /// Tokenises pairs, each as one row (`[CLS] first [SEP] second [SEP]`, or as the tokenizer frames pairs), and says how
+    /// many were cut: at the end of their longer text first.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_pairs(&self, examples: &[PairExample]) -> Result<(Vec<LabelledRow>, usize), DataError> {
+        let pairs: Vec<_> = examples.iter().map(|pair| (pair.first.as_str(), pair.second.as_str())).collect();
+        self.labelled(self.tokenizer.encode_pairs(&pairs, self.max_length)?, examples)
+    }
+
+    fn labelled<E: Labelled>(
+        &self,
+        encodings: Encodings,
+        examples: &[E],
+    ) -> Result<(Vec<LabelledRow>, usize), DataError> {
+        let label = |example: &E| example.label().map(|name| self.labels.index(name)).transpose();
         let rows = encodings.rows.into_iter().zip(examples);
         let rows = rows.map(|(row, example)| Ok(LabelledRow { row, label: label(example)? }));
         Ok((rows.collect::<Result<_, DataError>>()?, encodings.truncated))

@@ -1,16 +1,28 @@
 //! [`Objective`]: how examples become batches. Pretraining is fine-tuning with manufactured targets, so labels that came
 //! with the data and masked tokens are made by the same trait.
 
+mod answering;
+mod choices;
 mod classification;
 mod distillation;
 mod masked_language;
+mod mirrored;
+mod numbers;
 mod tagging;
+mod text_to_text;
+mod two_texts;
 
+pub use answering::{QuestionAnswering, SpanRow, SpanRows};
+pub use choices::{ChoiceExample, ChoiceRows, Choosing};
 pub(crate) use classification::hash_row;
 pub use classification::{LabelledRow, TextClassification, text_input};
 pub use distillation::{Distillation, Taught};
 pub use masked_language::{MaskedLanguage, Masking};
+pub use mirrored::Mirrored;
+pub use numbers::{NumberRow, TextNumbers};
 pub use tagging::{TaggedRow, TokenTagging};
+pub use text_to_text::{PairRow, TextToText};
+pub use two_texts::{TextSimilarity, TwoRows, TwoTextClassification};
 
 use crate::data::DataError;
 use crate::random::stream;

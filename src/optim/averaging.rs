@@ -1,7 +1,7 @@
 //! Averages of the weights over the steps of a run, by parameter.
 
-use super::moments::{host, read};
-use crate::checkpoint::{CheckpointError, Tensors};
+use super::moments::{named, read};
+use crate::checkpoint::{CheckpointError, Held, Tensors};
 use crate::params::list;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
@@ -226,14 +226,11 @@ impl Averager {
     }
 
     /// All tensors under the names they are saved by.
-    pub(crate) fn host<M: Module>(&self, model: &M) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    pub(crate) fn held<M: Module>(&self, model: &M) -> Vec<Held> {
         let mut tensors = vec![];
         for entry in list(model) {
             let averages = self.averages.get(&entry.id).into_iter().flat_map(|average| average.tensors.iter());
-            tensors.extend(averages.enumerate().map(|(at, tensor)| {
-                let values = host(tensor);
-                (format!("{at}.{}", entry.path), vec![values.len()], values)
-            }));
+            tensors.extend(averages.enumerate().map(|(at, tensor)| named(format!("{at}.{}", entry.path), tensor)));
         }
         tensors
     }

@@ -1,30 +1,15 @@
-//! The optimizer's state on the host, by parameter path: how it is saved and restored.
+//! The optimizer's state by parameter path: how it is saved and restored.
 
 use super::optimizer::{Moments, Optimizer};
-use crate::checkpoint::{CheckpointError, Tensors, floats};
+use crate::checkpoint::{CheckpointError, Held, Tensors};
 use crate::params::list;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use std::collections::BTreeMap;
 
-/// The state of one parameter.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct HostMoments {
-    pub(crate) path: String,
-    pub(crate) steps: i32,
-    tensors: Vec<(String, Vec<f32>)>,
-}
-
-impl HostMoments {
-    /// All tensors under the names they are saved by.
-    pub(crate) fn into_tensors(self) -> impl Iterator<Item = (String, Vec<usize>, Vec<f32>)> {
-        self.tensors.into_iter().map(|(key, values)| (key, vec![values.len()], values))
-    }
-}
-
-/// Values on the host.
-pub(super) fn host(tensor: &Tensor<1>) -> Vec<f32> {
-    floats(tensor.to_data())
+/// A tensor of one axis under a name.
+pub(super) fn named(name: String, tensor: &Tensor<1>) -> Held {
+    (name, tensor.dims().to_vec(), tensor.clone())
 }
 
 /// `[size]` values from a file.
@@ -41,16 +26,17 @@ fn key(name: &str, path: &str) -> String {
 }
 
 impl Optimizer {
-    /// The state of every parameter of `model` that has any.
-    pub(crate) fn moments<M: Module>(&self, model: &M) -> Vec<HostMoments> {
-        let entries = list(model).into_iter().filter_map(|entry| Some((self.moments.get(&entry.id)?, entry)));
-        entries
-            .map(|(Moments { tensors, steps }, entry)| {
-                let names = self.config.state(&entry.shape).into_iter().map(|(name, _)| key(name, &entry.path));
-                let tensors = names.zip(tensors.iter().map(host)).collect();
-                HostMoments { path: entry.path, steps: *steps, tensors }
-            })
-            .collect()
+    /// The state of every parameter of `model` that has any, under the names it is saved by, and the updates that each
+    /// parameter's has seen.
+    pub(crate) fn moments<M: Module>(&self, model: &M) -> (Vec<Held>, BTreeMap<String, i32>) {
+        let (mut held, mut seen) = (vec![], BTreeMap::new());
+        for entry in list(model) {
+            let Some(Moments { tensors, steps }) = self.moments.get(&entry.id) else { continue };
+            let names = self.config.state(&entry.shape).into_iter().map(|(name, _)| key(name, &entry.path));
+            held.extend(names.zip(tensors).map(|(name, tensor)| named(name, tensor)));
+            seen.insert(entry.path, *steps);
+        }
+        (held, seen)
     }
 
     /// The same optimizer with the state that was saved for `model`.

@@ -17,7 +17,7 @@ pub enum Kind {
     Norm,
     /// A table of vectors.
     Embedding,
-    /// State that is not trained: running statistics, integer and boolean tensors.
+    /// State that is not trained: running statistics, fixed tables, integer and boolean tensors.
     Buffer,
     /// A module's switch for its behaviour while training, such as dropout's.
     Flag,
@@ -249,7 +249,7 @@ impl Lister {
         let container = self.containers.last().map_or("", String::as_str);
         let leaf = self.path.last().map_or("", String::as_str);
         match leaf {
-            _ if leaf.starts_with("running_") => Kind::Buffer,
+            _ if leaf.starts_with("running_") || container == "Buffer" => Kind::Buffer,
             _ if container.contains("Norm") || leaf == "gamma" || leaf == "beta" => Kind::Norm,
             _ if container.contains("Embedding") && rank == 2 => Kind::Embedding,
             _ if leaf == "bias" || leaf.ends_with("_bias") => Kind::Bias,

@@ -136,12 +136,20 @@ fn rows(inventory: &Inventory, trains: &[bool], rates: &Rates) -> Result<Vec<Pla
     Ok((0..trains.len()).filter(|index| trains[*index]).map(row).collect())
 }
 
-/// How many layers below the head: 0 for the head and the stages counted with it, 1 for the highest layer.
+/// How many layers below the head: 0 for the head and the stages counted with it, 1 for the highest layer of a tower.
 fn depth(inventory: &Inventory, entry: &Entry) -> usize {
     let Some(stage) = entry.stage else { return 0 };
     match inventory.stages[stage].with_head {
         true => 0,
-        false => inventory.stages[stage..].iter().filter(|stage| !stage.with_head).count(),
+        false => {
+            let mut above = vec![false; inventory.stages.len()];
+            above[stage] = true;
+            for later in stage + 1..above.len() {
+                above[later] = inventory.stages[later].reads.iter().any(|read| above[*read]);
+            }
+            let layers = inventory.stages.iter().zip(above);
+            layers.filter(|(stage, above)| *above && !stage.with_head).count()
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 use super::{Monitor, Regularisation, TrainError};
 use crate::cache::Cache;
+use crate::nn::Precision;
 use crate::optim::{Averaging, Clipping, NormType, OptimizerConfig, Schedule, Warmup};
 use crate::params::Rates;
 use serde::{Deserialize, Serialize};
@@ -58,9 +59,11 @@ pub struct Fit {
     /// Where `best.safetensors`, `last.safetensors` and `history.jsonl` go; `None` writes nothing. The weights are written
     /// after every validation, or, where [`save_every`](Self::save_every) makes checkpoints that hold them, at the end.
     pub folder: Option<PathBuf>,
-    /// How often everything that the next step depends on is saved under `folder`. With `None` only a run that an
-    /// observer stops is.
+    /// How often everything that the next step depends on is saved under `folder`, by a thread beside the training that goes
+    /// on; a checkpoint waits for the one before it. With `None` only a run that an observer stops is saved.
     pub save_every: Option<SaveEvery>,
+    /// In what linear layers multiply, on the Flex device.
+    pub precision: Precision,
     /// So many of the newest checkpoints are kept, at least 1.
     pub keep_checkpoints: usize,
     /// Goes on from the newest whole checkpoint under `folder`, or starts where there is none. The caller gives the same
@@ -116,6 +119,7 @@ impl Default for Fit {
             cache: Cache::memory(),
             folder: None,
             save_every: None,
+            precision: Precision::F32,
             keep_checkpoints: 2,
             resume: false,
             forecast: false,

@@ -73,7 +73,7 @@ pub enum Event<'a> {
     Step(&'a StepInfo),
     /// A validation is done.
     Evaluated(&'a Evaluation),
-    /// A file or a checkpoint is written.
+    /// A file or a checkpoint is written; a checkpoint is, some steps after the one that it saves.
     Saved {
         /// The file, or the checkpoint's folder.
         path: &'a Path,

@@ -5,11 +5,11 @@ use super::identity::Identity;
 use super::lock::Lock;
 use super::planning::Planning;
 use super::process::PeakMemory;
-use super::saved::{self, Restored, Snapshot};
+use super::saved::{self, Restored};
+use super::saving::Writer;
 use super::start::Start;
 use super::{
-    Data, Evaluation, Event, Fit, History, Keep, Observer, Observers, Report, RunError, SaveEvery, StopReason,
-    TrainError,
+    Data, Evaluation, Event, Fit, History, Keep, Observer, Observers, Report, RunError, StopReason, TrainError,
 };
 use crate::backbone::Backbone;
 use crate::checkpoint::save_weights;
@@ -17,6 +17,7 @@ use crate::data::BatchOrder;
 use crate::error::Error;
 use crate::head::TaskHead;
 use crate::model::Model;
+use crate::nn::PrecisionScope;
 use crate::objective::Objective;
 use crate::optim::{Averager, Optimizer};
 use crate::params::{Freeze, FreezePolicy, Inventory, Progress, TrainPlan};
@@ -76,6 +77,11 @@ where
     if data.train.is_empty() {
         return Err(TrainError::NoData { set: "training" }.into());
     }
+    let device = plain_device(model);
+    if !config.precision.is_available(&device) {
+        let mend = "only the flex device has it, on a processor with AVX512-BF16; give f32";
+        return Err(TrainError::BadOption { option: "precision", value: config.precision.to_string(), mend }.into());
+    }
     let lock = config.folder.as_deref().map(Lock::take).transpose().map_err(TrainError::from)?;
     let inventory = Inventory::of(model)?;
     // Refused before anything is written; a plan that needs gradients is made when they are measured.
@@ -88,7 +94,7 @@ where
     let identity = Identity::of(config, policy, prints, &inventory, model.head.settings());
 
     Ok(Run {
-        device: plain_device(model).autodiff(),
+        device: device.autodiff(),
         optimizer: Optimizer::new(config.optimizer),
         average: Averager::new(config.averaging, steps_an_epoch),
         model,
@@ -118,6 +124,8 @@ where
         saved_at: Instant::now(),
         rate: None,
         memory: PeakMemory::start(),
+        writer: Writer::default(),
+        _precision: PrecisionScope::new(config.precision),
         _lock: lock,
     })
 }
@@ -140,7 +148,7 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     pub(super) start_weights: Start,
     /// The file with everything else, once it is written.
     pub(super) base: Option<String>,
-    identity: Identity,
+    pub(super) identity: Identity,
     pub(super) device: Device,
     pub(super) optimizer: Optimizer,
     pub(super) average: Averager,
@@ -148,15 +156,18 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     pub(super) steps_an_epoch: usize,
     pub(super) train_cache: Option<States<B::State>>,
     pub(super) validation_cache: Option<States<B::State>>,
-    best: Option<(f64, Model<B, H>)>,
+    pub(super) best: Option<(f64, Model<B, H>)>,
     pub(super) stop: Option<StopReason>,
     pub(super) report: Report,
     start: Instant,
     seconds_before: f64,
-    saved_at: Instant,
+    pub(super) saved_at: Instant,
     /// A factor on every learning rate instead of the schedule's.
     pub(super) rate: Option<f64>,
     pub(super) memory: PeakMemory,
+    /// Before the lock, which it outlives otherwise.
+    pub(super) writer: Writer,
+    _precision: PrecisionScope,
     _lock: Option<Lock>,
 }
 
@@ -244,47 +255,10 @@ where
             Some(last) if last.step == self.report.steps => {}
             _ => self.validate(epoch.saturating_sub(1))?,
         }
-        if self.observers.save { self.checkpoint(true) } else { Ok(()) }
-    }
-
-    /// Saves everything that the next step depends on, where it is time to; always when it is `needed`.
-    pub(super) fn checkpoint(&mut self, needed: bool) -> Result<(), Error> {
-        let Fit { save_every, keep_checkpoints, .. } = *self.config;
-        let asked = std::mem::take(&mut self.observers.save);
-        let Some(folder) = self.config.folder.as_deref() else {
-            return if asked { Err(TrainError::NowhereToSave.into()) } else { Ok(()) };
-        };
-        let due = match save_every {
-            _ if asked => true,
-            None => self.stop == Some(StopReason::Observer),
-            Some(SaveEvery::Steps(steps)) => needed || self.report.steps.is_multiple_of(steps),
-            Some(SaveEvery::Minutes(minutes)) => needed || self.saved_at.elapsed().as_secs_f64() >= 60.0 * minutes,
-        };
-        if !due {
-            return Ok(());
+        if self.observers.save {
+            self.checkpoint(true)?;
         }
-        self.measure();
-        let start = self.start_weights.save(&*self.model, folder)?;
-        let snapshot = Snapshot {
-            model: &*self.model,
-            best: self.best.as_ref(),
-            optimizer: &self.optimizer,
-            average: &self.average,
-            identity: &self.identity,
-            start,
-            trained: &self.trained,
-            planning: &self.planning,
-            observers: self.observers.states(),
-            report: &self.report,
-        };
-        let base = match &self.base {
-            Some(base) => base.clone(),
-            None => saved::save_base(folder, &*self.model, &self.trained)?,
-        };
-        let path = saved::save(folder, &base, &snapshot, keep_checkpoints)?;
-        self.base = Some(base);
-        self.saved_at = Instant::now();
-        self.tell(&Event::Saved { path: &path })
+        self.settle()
     }
 
     /// Measures on the validation examples and remembers the best weights, averaged ones where the run averages.
@@ -356,7 +330,7 @@ where
     }
 
     /// Time and memory so far, those of the run before an interruption included.
-    fn measure(&mut self) {
+    pub(super) fn measure(&mut self) {
         self.report.seconds = self.seconds_before + self.start.elapsed().as_secs_f64();
         self.report.peak_bytes = self.report.peak_bytes.max(self.memory.bytes());
     }
@@ -364,6 +338,7 @@ where
     /// Saves the last good weights before an error goes up, which says more than one of saving them would.
     fn keep_on_error(&mut self, result: Result<(), Error>) -> Result<(), Error> {
         if result.is_err() {
+            self.settle().ok();
             *self.model = self.average.averaged(&*self.model);
             self.save("last.safetensors").ok();
         }

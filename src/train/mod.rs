@@ -25,6 +25,7 @@ mod regularisation;
 mod report;
 mod run_error;
 mod saved;
+mod saving;
 mod series;
 mod signal;
 mod start;

@@ -112,6 +112,8 @@ where
     }
 
     fn adopt(&mut self, plan: TrainPlan, change: PlanChange, epoch: usize) -> Result<(), Error> {
+        // What has never trained may be being written.
+        self.settle()?;
         let (step, moved) = (self.report.steps, plan.plain != self.plan.plain);
         let stale = !self.planned || moved;
         if moved {

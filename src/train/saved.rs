@@ -1,4 +1,5 @@
-//! A run's checkpoints: everything that the next step depends on, each in a folder of its own that is written whole.
+//! A run's checkpoints: everything that the next step depends on, each in a folder of its own that is written whole
+//! ([`saving`](super::saving)). Here is where they are, and how one is read.
 //!
 //! `checkpoints/step-00000120/` holds `weights.safetensors` and `best.safetensors` (what has trained so far),
 //! `moments.safetensors` (the optimizer's), `average.safetensors` (where the run averages), `steps.bin` (figures of every
@@ -10,7 +11,7 @@ use super::planning::Planning;
 use super::series;
 use super::start::Start;
 use super::{Report, RunError};
-use crate::checkpoint::{CheckpointError, load_selected, save_tensors_hashed, selected, write_file, write_folder};
+use crate::checkpoint::{CheckpointError, Held, floats, load_selected, save_tensors_hashed};
 use crate::error::Error;
 use crate::file::remove_unfinished;
 use crate::optim::{Averager, Optimizer};
@@ -24,20 +25,20 @@ use std::path::{Path, PathBuf};
 pub(super) struct State {
     pub(super) identity: Identity,
     /// The file with what has never trained.
-    base: String,
+    pub(super) base: String,
     /// The file with what regularisers remember of the beginning.
     #[serde(default)]
-    start: Option<String>,
+    pub(super) start: Option<String>,
     /// Paths of what has trained.
     pub(super) trained: BTreeSet<String>,
     pub(super) best_merit: Option<f64>,
     /// Updates that each parameter's moments have seen.
-    moment_steps: BTreeMap<String, i32>,
+    pub(super) moment_steps: BTreeMap<String, i32>,
     #[serde(default)]
     pub(super) planning: Planning,
     /// Weights that each parameter's average has seen.
     #[serde(default)]
-    averaged: BTreeMap<String, u64>,
+    pub(super) averaged: BTreeMap<String, u64>,
     /// What observers have gathered, by their names.
     pub(super) observers: BTreeMap<String, serde_json::Value>,
     pub(super) report: Report,
@@ -53,78 +54,16 @@ pub(super) struct Restored<M> {
     pub(super) state: State,
 }
 
-/// What a run saves.
-pub(super) struct Snapshot<'a, M> {
-    pub(super) model: &'a M,
-    pub(super) best: Option<&'a (f64, M)>,
-    pub(super) optimizer: &'a Optimizer,
-    pub(super) average: &'a Averager,
-    pub(super) identity: &'a Identity,
-    pub(super) start: Option<String>,
-    pub(super) trained: &'a BTreeSet<String>,
-    pub(super) planning: &'a Planning,
-    pub(super) observers: BTreeMap<String, serde_json::Value>,
-    pub(super) report: &'a Report,
-}
-
-const CHECKPOINTS: &str = "checkpoints";
-const WEIGHTS: &str = "weights.safetensors";
-const BEST: &str = "best.safetensors";
-const MOMENTS: &str = "moments.safetensors";
-const AVERAGE: &str = "average.safetensors";
-const BASE: &str = "base-";
+pub(super) const CHECKPOINTS: &str = "checkpoints";
+pub(super) const WEIGHTS: &str = "weights.safetensors";
+pub(super) const BEST: &str = "best.safetensors";
+pub(super) const MOMENTS: &str = "moments.safetensors";
+pub(super) const AVERAGE: &str = "average.safetensors";
+pub(super) const BASE: &str = "base-";
 pub(super) const START: &str = "start-";
-const STATE: &str = "state.json";
-const STEPS: &str = "steps.bin";
-const CHECKSUMS: &str = "checksums.json";
-
-/// Writes a checkpoint and removes all but the newest `keep`. `base` is the file that [`save_base`] named.
-pub(super) fn save<M: Module>(
-    folder: &Path,
-    base: &str,
-    snapshot: &Snapshot<'_, M>,
-    keep: usize,
-) -> Result<PathBuf, Error> {
-    snapshot.identity.save_rows(folder)?;
-    let dir = folder.join(CHECKPOINTS).join(format!("step-{:08}", snapshot.report.steps));
-    let trained = |path: &str| snapshot.trained.contains(path);
-    let moments = snapshot.optimizer.moments(snapshot.model);
-    let mut report = snapshot.report.clone();
-    let steps = series::take(&mut report);
-    let state = State {
-        identity: snapshot.identity.clone(),
-        base: base.into(),
-        start: snapshot.start.clone(),
-        trained: snapshot.trained.clone(),
-        best_merit: snapshot.best.map(|(merit, _)| *merit),
-        moment_steps: moments.iter().map(|moments| (moments.path.clone(), moments.steps)).collect(),
-        planning: snapshot.planning.clone(),
-        averaged: snapshot.average.seen(snapshot.model),
-        observers: snapshot.observers.clone(),
-        report,
-    };
-    write_folder::<Error>(&dir, |dir| {
-        let mut sums = BTreeMap::new();
-        let mut tensors = |name: &str, tensors| -> Result<(), Error> {
-            sums.insert(name.to_string(), save_tensors_hashed(&dir.join(name), tensors)?.to_hex().to_string());
-            Ok(())
-        };
-        tensors(WEIGHTS, selected(snapshot.model, trained))?;
-        if let Some((_, best)) = snapshot.best {
-            tensors(BEST, selected(best, trained))?;
-        }
-        tensors(MOMENTS, moments.into_iter().flat_map(|moments| moments.into_tensors()).collect())?;
-        if !state.averaged.is_empty() {
-            tensors(AVERAGE, snapshot.average.host(snapshot.model))?;
-        }
-        write_file(dir.join(STEPS), |file| file.write_all(&steps))?;
-        sums.insert(STEPS.into(), blake3::hash(&steps).to_hex().to_string());
-        sums.insert(STATE.into(), write_json(&dir.join(STATE), &state)?);
-        write_json(&dir.join(CHECKSUMS), &sums).map(drop)
-    })?;
-    prune(folder, keep)?;
-    Ok(dir)
-}
+pub(super) const STATE: &str = "state.json";
+pub(super) const STEPS: &str = "steps.bin";
+pub(super) const CHECKSUMS: &str = "checksums.json";
 
 /// Removes all checkpoints but the newest `keep`, and what only they read.
 pub(super) fn prune(folder: &Path, keep: usize) -> Result<(), Error> {
@@ -220,26 +159,18 @@ fn read<M: Module>(
     Ok(Restored { model, best, optimizer, average, start, state })
 }
 
-/// A tensor's path, shape and values.
-type Named = (String, Vec<usize>, Vec<f32>);
-
-/// Writes what has never trained under a name made from its content, unless it is there, and gives the name.
-pub(super) fn save_base<M: Module>(folder: &Path, model: &M, trained: &BTreeSet<String>) -> Result<String, Error> {
-    save_once(folder, BASE, selected(model, |path| !trained.contains(path)))
-}
-
 /// A file name made from what the file holds.
-pub(super) fn content_name(prefix: &str, tensors: &[Named]) -> String {
+pub(super) fn content_name(prefix: &str, tensors: &[Held]) -> String {
     let mut hasher = blake3::Hasher::new();
     for (path, shape, values) in tensors {
         hasher.update(format!("{path} {shape:?} ").as_bytes());
-        hasher.update(bytemuck::cast_slice(values));
+        hasher.update(bytemuck::cast_slice(&floats(values.to_data())));
     }
     format!("{prefix}{}.safetensors", &hasher.finalize().to_hex()[..16])
 }
 
 /// Writes tensors under a name made from their content, unless they are there, and gives the name.
-pub(super) fn save_once(folder: &Path, prefix: &str, tensors: Vec<Named>) -> Result<String, Error> {
+pub(super) fn save_once(folder: &Path, prefix: &str, tensors: Vec<Held>) -> Result<String, Error> {
     let name = content_name(prefix, &tensors);
     let path = folder.join(&name);
     if !path.is_file() {
@@ -311,19 +242,11 @@ fn checksums(dir: &Path) -> Result<BTreeMap<String, String>, Error> {
     Ok(sums)
 }
 
-/// Writes the file and gives its hash.
-fn write_json(path: &Path, value: &impl Serialize) -> Result<String, Error> {
-    let text = serde_json::to_vec_pretty(value).map_err(std::io::Error::from);
-    let text = text.map_err(|source| run(RunError::Io { path: path.into(), source }))?;
-    write_file(path, |file| file.write_all(&text))?;
-    Ok(blake3::hash(&text).to_hex().to_string())
-}
-
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, String> {
     let text = std::fs::read(path).map_err(|error| format!("`{}`: {error}", path.display()))?;
     serde_json::from_slice(&text).map_err(|error| format!("`{}`: {error}", path.display()))
 }
 
-fn run(error: RunError) -> Error {
+pub(super) fn run(error: RunError) -> Error {
     super::TrainError::Run(error).into()
 }

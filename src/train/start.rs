@@ -5,7 +5,7 @@ use super::fit::Run;
 use super::saved::{START, content_name, save_once};
 use super::step::Place;
 use crate::backbone::Backbone;
-use crate::checkpoint::{CheckpointError, Tensors, load_selected, selected};
+use crate::checkpoint::{CheckpointError, Tensors, held, load_selected};
 use crate::error::Error;
 use crate::head::TaskHead;
 use crate::objective::Objective;
@@ -40,8 +40,7 @@ impl Start {
     pub(super) fn save<M: Module>(&mut self, model: &M, folder: &Path) -> Result<Option<String>, Error> {
         if self.file.is_none() && !self.values.is_empty() {
             let entries = list(model).into_iter().filter_map(|entry| Some((self.values.get(&entry.id)?, entry)));
-            let tensors = entries
-                .map(|(values, entry)| (entry.path, entry.shape, values.to_data().iter::<f32>().collect::<Vec<_>>()));
+            let tensors = entries.map(|(values, entry)| (entry.path, entry.shape, values.clone()));
             self.file = Some(save_once(folder, START, tensors.collect())?);
         }
         Ok(self.file.clone())
@@ -56,7 +55,7 @@ impl Start {
             let filled = load_selected(model, &path, |path| keys.contains(path))?;
             let ids =
                 list(&filled).into_iter().filter(|entry| keys.contains(entry.path.as_str())).map(|entry| entry.id);
-            let whole = content_name(START, &selected(&filled, |path| keys.contains(path))) == file;
+            let whole = content_name(START, &held(&filled, |path| keys.contains(path))) == file;
             Ok::<_, CheckpointError>((ids.collect::<HashSet<u64>>(), filled, whole))
         };
         let (ids, filled, whole) = read().map_err(|error| error.to_string())?;

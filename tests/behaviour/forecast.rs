@@ -161,9 +161,9 @@ fn parts_follow_the_plan_and_the_options() {
     let memory = look(&Freeze::Backbone, rows, &[], &config).memory;
     assert_eq!((memory.best_weights, memory.cache, memory.saving), (0, 0, memory.weights));
     let config = Fit { save_every: Some(SaveEvery::Steps(1)), ..config };
-    assert_eq!(look(&Freeze::Backbone, rows, &[], &config).memory.saving, memory.weights);
-    let all = look(&Freeze::Nothing, rows, &[], &config).memory;
-    assert_eq!(all.saving, 3 * all.weights);
+    let frozen = look(&Freeze::Backbone, rows, &[], &config).memory;
+    assert_eq!((memory.checkpoint, frozen.checkpoint, frozen.saving), (0, 3 * head, memory.weights));
+    assert_eq!(look(&Freeze::Nothing, rows, &[], &config).memory.checkpoint, 3 * memory.weights);
     let thawed = look(&Freeze::Gradual { epochs: 1 }, rows, &[], &ragged(1));
     assert_eq!(thawed.widest_epoch, 3);
     assert_eq!(thawed.trainable_values, look(&Freeze::Bottom(1), rows, &[], &ragged(1)).trainable_values);

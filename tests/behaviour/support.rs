@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use burn::module::{Module, ModuleDisplay, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use rekindle::Model;
-use rekindle::backbone::{Bert, BertConfig, Pooling};
+use rekindle::backbone::{Backbone, Bert, BertConfig, Pooling};
 use rekindle::data::{Labels, TextExample, TextTokenizer, TokenRow, train_wordpiece};
 use rekindle::head::{Classifier, MaskedLm};
 use rekindle::objective::{LabelledRow, MaskedLanguage, Masking, TextClassification};
@@ -105,7 +105,7 @@ pub(super) fn fit_config(steps: usize, lr: f64) -> Fit {
 }
 
 /// Every float parameter by path.
-pub(super) fn weights<H: Module + ModuleDisplay>(model: &Model<Bert, H>) -> BTreeMap<String, Vec<f32>> {
+pub(super) fn weights<B: Backbone, H: Module + ModuleDisplay>(model: &Model<B, H>) -> BTreeMap<String, Vec<f32>> {
     struct Reader(Vec<Vec<f32>>);
     impl ModuleVisitor for Reader {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -119,7 +119,7 @@ pub(super) fn weights<H: Module + ModuleDisplay>(model: &Model<Bert, H>) -> BTre
 }
 
 /// As [`weights`], as bits: NaN equals itself, 0 does not equal -0.
-pub(super) fn bits<H: Module + ModuleDisplay>(model: &Model<Bert, H>) -> BTreeMap<String, Vec<u32>> {
+pub(super) fn bits<B: Backbone, H: Module + ModuleDisplay>(model: &Model<B, H>) -> BTreeMap<String, Vec<u32>> {
     let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
     weights(model).into_iter().map(|(path, values)| (path, bits(values))).collect()
 }

@@ -3,11 +3,13 @@
 use burn::tensor::{Device, Int, Tensor};
 use rekindle::Model;
 use rekindle::backbone::Bert;
+use rekindle::checkpoint::save_tagger;
 use rekindle::data::{DataError, TaggedExample};
 use rekindle::head::{IGNORED, TokenClassifier};
 use rekindle::metric::{EntityScheme, EntityScores};
 use rekindle::objective::{Answer, Batch, Draws, Objective, TokenTagging};
 use rekindle::params::{Freeze, Rates};
+use rekindle::predict::Tagger;
 use rekindle::train::{Data, Fit, evaluate, fit};
 
 use super::support::*;
@@ -106,4 +108,31 @@ fn a_run_learns_tags() {
     let [predicted, actual] = [scores.predicted(), scores.actual()].map(|classes| vec![names(classes)]);
     let entities = EntityScores::new(&predicted, &actual, EntityScheme::Conll).unwrap();
     assert!(entities.micro_average().f1 > 0.9);
+}
+
+#[test]
+fn a_saved_tagger_tags_words_and_finds_entities() {
+    let task = tagging(6);
+    let model = Model { backbone: classifier(2, 0.0).backbone, head: TokenClassifier::new(32, 2, 1, &device()) };
+    let words: Vec<Vec<String>> = sentences(12).into_iter().map(|sentence| sentence.tokens).collect();
+    let tagged = Tagger::new(&model, task.clone()).tag(&words).unwrap();
+    let folder = temporary();
+    save_tagger(folder.path().join("saved"), &model, &config(2, 0.0), &task, &Freeze::Nothing).unwrap();
+    let loaded: Tagger = Tagger::load(folder.path().join("saved"), &device()).unwrap();
+    assert_eq!(loaded.labels(), task.labels());
+    assert_eq!(loaded.tag(&words).unwrap(), tagged);
+    let alone = loaded.with_batch_size(1).tag(&words).unwrap();
+    for (sentence, (found, alone)) in words.iter().zip(tagged.iter().zip(&alone)) {
+        assert_eq!(found.words.len(), sentence.len());
+        assert_eq!(found.tags(), alone.tags());
+        let read = found.words.iter().filter(|word| word.probability.is_some_and(|p| p > 0.0 && p <= 1.0)).count();
+        assert_eq!(read < sentence.len(), found.truncated, "words that are not read are cut off");
+        for entity in found.entities(EntityScheme::Conll).unwrap() {
+            assert_eq!(found.words[entity.entity.start].tag, "B-THING");
+            assert!(entity.score > 0.0 && entity.score <= 1.0);
+        }
+    }
+    assert!(tagged.iter().any(|sentence| sentence.truncated) && tagged.iter().any(|sentence| !sentence.truncated));
+    let few = Model { head: TokenClassifier::new(32, 3, 1, &device()), ..model };
+    assert!(Tagger::new(&few, task).tag(&words).is_err(), "a class without a label");
 }

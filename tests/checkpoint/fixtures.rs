@@ -1,7 +1,13 @@
 //! Files that Transformers saved: every key maps to a path and back.
 
-use rekindle::backbone::bert_key_map;
-use rekindle::checkpoint::{KeyMap, Tensors, save_tensors};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rekindle::Model;
+use rekindle::backbone::{Bart, Pooling, T5, Whisper, bert_key_map};
+use rekindle::checkpoint::{Checkpoint, FromPretrained, KeyMap, Tensors, save_pretrained, save_tensors};
+use rekindle::data::TextTokenizer;
+use rekindle::head::TaskHead;
 
 use super::{fixtures, temporary};
 
@@ -60,6 +66,43 @@ fn a_bare_body_and_old_names_come_to_the_same_keys() {
         .collect();
     let renewed = map.normalise(old.iter().map(String::as_str)).expect("no collision");
     assert!(bare.keys().eq(renewed.keys()));
+}
+
+/// A fixture's tensors, and those of the same model saved again, by key.
+fn saved_again<B: FromPretrained, H: TaskHead<B::Features>>(
+    folder: &Path,
+    head: impl Fn(&B::Config) -> H,
+) -> [BTreeMap<String, Vec<f32>>; 2] {
+    let device = rekindle::device("flex").expect("a device of this build");
+    let checkpoint = Checkpoint::open(folder).expect("sound");
+    let config = checkpoint.config::<B>().expect("supported");
+    let fresh = Model::new(B::build(&config, Pooling::Mean, 0, &device), head(&config));
+    let loaded = checkpoint.model(&fresh).expect("loads");
+    assert!(loaded.report.is_complete(), "{}", loaded.report);
+    let dir = temporary();
+    let tokenizer = TextTokenizer::from_file("tests/fixtures/wordpiece_tokenizer.json").expect("a tokenizer");
+    save_pretrained(dir.path().join("saved"), &loaded.module, &config, "Any", &tokenizer).expect("saved");
+    let read = |tensors: &Tensors| tensors.keys().map(|key| (key.into(), tensors.f32(key).expect("floats"))).collect();
+    let saved = Checkpoint::open(dir.path().join("saved")).expect("sound");
+    [read(checkpoint.tensors()), read(saved.tensors())]
+}
+
+#[test]
+fn encoder_decoders_are_saved_under_the_keys_they_came_with() {
+    let Some(fixtures) = fixtures() else { return };
+    let device = rekindle::device("flex").expect("a device of this build");
+    let bart = |config: &_| Bart::language_head(config, 0, &device);
+    let [before, after] = saved_again::<Bart, _>(&fixtures.join("bart"), bart);
+    assert_eq!(before, after);
+    let [before, mut after] = saved_again::<Bart, _>(&fixtures.join("marian"), bart);
+    after.retain(|key, _| !key.ends_with("embed_positions.weight"));
+    assert_eq!(before, after, "but for the fixed positions, which Transformers leaves out and reads");
+    let [before, after] =
+        saved_again::<T5, _>(&fixtures.join("t5"), |config| T5::language_head(config, false, 0, &device));
+    assert_eq!(before, after);
+    let [before, after] =
+        saved_again::<Whisper, _>(&fixtures.join("whisper"), |config| Whisper::language_head(config, 0, &device));
+    assert_eq!(before, after);
 }
 
 #[test]

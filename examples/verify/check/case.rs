@@ -47,13 +47,22 @@ impl<B: Traced> Case for Body<B> {
 
 impl<B: Traced, H: Task<B>> Case for With<B, H> {
     fn outputs(&self, checkpoint: &Checkpoint, inputs: &Inputs, options: &Options) -> Result<Named> {
-        outputs::run::<B, H>(checkpoint, inputs, options)
+        match H::instead(checkpoint, inputs) {
+            Some(case) => case.outputs(checkpoint, inputs, options),
+            None => outputs::run::<B, H>(checkpoint, inputs, options),
+        }
     }
     fn gradients(&self, checkpoint: &Checkpoint, inputs: &Inputs, path: &Path, options: &Options) -> Result<Vec<Row>> {
-        gradients::check::<B, H>(checkpoint, inputs, path, options)
+        match H::instead(checkpoint, inputs) {
+            Some(case) => case.gradients(checkpoint, inputs, path, options),
+            None => gradients::check::<B, H>(checkpoint, inputs, path, options),
+        }
     }
     fn training(&self, base: &Base<'_>, path: &Path) -> Result<Vec<Row>> {
-        base.check::<B, H>(path)
+        match H::instead(&base.checkpoint, &base.inputs) {
+            Some(case) => case.training(base, path),
+            None => base.check::<B, H>(path),
+        }
     }
 }
 

@@ -2,12 +2,13 @@
 
 use super::findings::{Array, Row};
 use super::inputs::Inputs;
-use super::named::{file_keys, gradients, lookup};
+use super::named::{file_keys, gradients, lookup, map_of};
 use super::readme::{number_after, read};
 use super::task::{Task, Traced, load_still};
 use super::{Options, Result};
-use burn::module::Module;
+use burn::module::{Flag, Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
+use rekindle::Model;
 use rekindle::checkpoint::{Checkpoint, KeyMap, Tensors};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,8 +20,9 @@ pub(crate) fn check<B: Traced, H: Task<B>>(
     path: &Path,
     options: &Options,
 ) -> Result<Vec<Row>> {
-    let map = B::key_map(&checkpoint.config::<B>()?);
-    let mut ours = compute::<B, H>(checkpoint, &map, inputs, options)?;
+    let model = load_still::<B, H>(checkpoint, &options.device)?.train();
+    let map = map_of(&model, &checkpoint.config::<B>()?)?;
+    let mut ours = compute(&model, &map, inputs, options)?;
     let file = Tensors::open_file(path)?;
     let mut expected = BTreeMap::new();
     for (key, file_key) in file_keys(&map, file.keys())? {
@@ -44,14 +46,23 @@ pub(crate) fn check<B: Traced, H: Task<B>>(
     Ok(rows)
 }
 
+/// Switches off what acts while training alone, such as a batch norm's own statistics: gradients are those of `eval` mode.
+struct Evaluating;
+
+impl ModuleMapper for Evaluating {
+    fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
+        flag.with_value(false)
+    }
+}
+
 fn compute<B: Traced, H: Task<B>>(
-    checkpoint: &Checkpoint,
+    model: &Model<B, H>,
     map: &KeyMap,
     inputs: &Inputs,
     options: &Options,
 ) -> Result<BTreeMap<String, Array>> {
     let (device, rows) = (&options.device, inputs.all());
-    let model = load_still::<B, H>(checkpoint, device)?.train();
+    let model = model.clone().train().map(&mut Evaluating);
     let features = model.features(B::input(inputs, &rows, device)?);
     let loss = model.head.loss(features, H::targets(inputs, &rows, device)?);
     let mean = loss.sum / loss.weight;

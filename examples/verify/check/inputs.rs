@@ -1,15 +1,22 @@
 //! The batch that Transformers was given.
 
 use super::Result;
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use rekindle::backbone::TextInput;
-use rekindle::checkpoint::Tensors;
+use burn::tensor::{Device, Element, Int, Tensor, TensorData};
+use rekindle::backbone::{DecoderStart, ImageInput, TextInput};
+use rekindle::checkpoint::{Checkpoint, Dtype, NumberType, Tensors};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-const KNOWN: [&str; 7] = [
+/// Floats, as the sound is; all others are whole numbers.
+const PIXELS: &str = "pixel_values";
+pub(super) const SOUND: &str = "input_features";
+const KNOWN: [&str; 11] = [
+    PIXELS,
+    SOUND,
     "input_ids",
     "attention_mask",
+    "decoder_input_ids",
+    "decoder_attention_mask",
     "token_type_ids",
     "labels",
     "next_sentence_label",
@@ -17,18 +24,24 @@ const KNOWN: [&str; 7] = [
     "end_positions",
 ];
 
-/// Whole numbers on the host, their first axis the row.
+/// Numbers on the host, their first axis the row.
 #[derive(Debug)]
-struct Values {
+pub(super) struct Values<T> {
     shape: Vec<usize>,
-    values: Vec<i64>,
+    values: Vec<T>,
 }
 
 /// A batch on the host.
 #[derive(Debug)]
 pub(crate) struct Inputs {
     pub(crate) rows: usize,
-    named: BTreeMap<String, Values>,
+    named: BTreeMap<String, Values<i64>>,
+    /// Labels that are numbers, with their shape.
+    numbers: Option<(Vec<usize>, Vec<f32>)>,
+    pixels: Option<Values<f32>>,
+    pub(super) sound: Option<Values<f32>>,
+    /// What a decoder's input begins with, where the model has one.
+    pub(super) start: Option<DecoderStart>,
 }
 
 impl Inputs {
@@ -37,20 +50,37 @@ impl Inputs {
         if let Some(other) = tensors.keys().find(|key| !KNOWN.contains(key)) {
             return Err(format!("`{}` holds `{other}`; read are {}", path.display(), KNOWN.join(", ")).into());
         }
-        let rows = tensors.shape("input_ids")?.first().copied().unwrap_or(0);
+        let first = ["input_ids", SOUND].into_iter().find(|key| tensors.contains(key));
+        let rows = tensors.shape(first.unwrap_or(PIXELS))?.first().copied().unwrap_or(0);
         let mut named = BTreeMap::new();
+        let (mut numbers, mut pixels, mut sound) = (None, None, None);
         for key in tensors.keys() {
-            let (shape, values) = (tensors.shape(key)?.to_vec(), tensors.i64(key)?);
+            let shape = tensors.shape(key)?.to_vec();
+            if key == "labels" && !matches!(tensors.dtype(key)?, NumberType::Plain(Dtype::I64 | Dtype::I32)) {
+                numbers = Some((shape, tensors.f32(key)?));
+                continue;
+            }
             if shape.first() != Some(&rows) {
                 return Err(format!("`{key}` of `{}` has the shape {shape:?}, not {rows} rows", path.display()).into());
             }
-            named.insert(key.to_string(), Values { shape, values });
+            match key {
+                PIXELS => pixels = Some(Values { shape, values: tensors.f32(key)? }),
+                SOUND => sound = Some(Values { shape, values: tensors.f32(key)? }),
+                _ => _ = named.insert(key.to_string(), Values { shape, values: tensors.i64(key)? }),
+            }
         }
         let mask = named.get("attention_mask").map_or(&[][..], |mask| &mask.values);
         if let Some(value) = mask.iter().find(|value| !(0..=1).contains(*value)) {
             return Err(format!("`attention_mask` holds {value}; it may hold 0 and 1").into());
         }
-        Ok(Self { rows, named })
+        Ok(Self { rows, named, numbers, pixels, sound, start: None })
+    }
+
+    /// The same batch for this model, whose decoder begins as its configuration says.
+    pub(crate) fn of(self, checkpoint: &Checkpoint) -> Self {
+        let id = |name: &str| Some(checkpoint.field(name)?.as_u64()? as usize);
+        let start = id("decoder_start_token_id").zip(id("pad_token_id"));
+        Self { start: start.map(|(token, padding)| DecoderStart { token, padding }), ..self }
     }
 
     /// The indices of all rows.
@@ -63,14 +93,34 @@ impl Inputs {
         self.named.contains_key(name)
     }
 
+    /// How many axes a tensor of whole numbers has.
+    pub(super) fn rank(&self, name: &str) -> Option<usize> {
+        self.named.get(name).map(|values| values.shape.len())
+    }
+
     /// Whether a loss can be computed.
     pub(crate) fn has_labels(&self) -> bool {
-        self.has("labels") || self.has("start_positions")
+        self.has("labels") || self.numbers.is_some() || self.has("start_positions")
+    }
+
+    /// Whether the labels are numbers that are not whole: those of regression and of several labels a row.
+    pub(crate) fn has_number_labels(&self) -> bool {
+        self.numbers.is_some()
+    }
+
+    /// Labels of some rows as numbers, `[rows, outputs]`.
+    pub(crate) fn number_labels(&self, rows: &[usize], device: &Device) -> Result<Tensor<2>> {
+        let Some((shape, values)) = &self.numbers else {
+            return Err("`labels` of inputs.safetensors are missing or whole numbers; this model reads float32".into());
+        };
+        let width: usize = shape.iter().skip(1).product();
+        let picked = rows.iter().flat_map(|row| values.iter().skip(row * width).take(width).copied()).collect();
+        Ok(Tensor::from_data(TensorData::new::<f32, _>(picked, [rows.len(), width]), device))
     }
 
     /// Whole numbers of some rows.
     pub(crate) fn int<const D: usize>(&self, name: &str, rows: &[usize], device: &Device) -> Result<Tensor<D, Int>> {
-        Ok(Tensor::from_data(data::<D>(self.named.get(name), name, rows)?, device))
+        Ok(Tensor::from_data(data::<D, i64>(self.named.get(name), name, rows)?, device))
     }
 
     /// What a text backbone reads of some rows; of `[batch, choices, seq]`, each choice is a row.
@@ -87,6 +137,11 @@ impl Inputs {
             false => Ok(ids.full_like(value)),
         };
         Ok(TextInput { type_ids: or("token_type_ids", 0)?, mask: or("attention_mask", 1)?.equal_elem(1), ids })
+    }
+
+    /// What a vision backbone reads of some rows.
+    pub(crate) fn images(&self, rows: &[usize], device: &Device) -> Result<ImageInput> {
+        Ok(ImageInput { pixels: Tensor::from_data(data::<4, f32>(self.pixels.as_ref(), PIXELS, rows)?, device) })
     }
 
     /// Labels of some rows, one a row.
@@ -112,7 +167,11 @@ impl Inputs {
 }
 
 /// Some rows of a tensor of rank `D`.
-fn data<const D: usize>(values: Option<&Values>, name: &str, rows: &[usize]) -> Result<TensorData> {
+pub(super) fn data<const D: usize, T: Element>(
+    values: Option<&Values<T>>,
+    name: &str,
+    rows: &[usize],
+) -> Result<TensorData> {
     let Some(Values { shape, values }) = values else {
         return Err(format!("inputs.safetensors has no `{name}`").into());
     };
@@ -120,6 +179,6 @@ fn data<const D: usize>(values: Option<&Values>, name: &str, rows: &[usize]) -> 
         return Err(format!("`{name}` has the shape {shape:?} where this model reads {D} axes").into());
     }
     let width: usize = shape[1..].iter().product();
-    let picked: Vec<i64> = rows.iter().flat_map(|row| values[row * width..(row + 1) * width].iter().copied()).collect();
+    let picked: Vec<T> = rows.iter().flat_map(|row| values[row * width..(row + 1) * width].iter().copied()).collect();
     Ok(TensorData::new(picked, [&[rows.len()], &shape[1..]].concat()))
 }

@@ -7,9 +7,12 @@ mod gradients;
 mod inputs;
 mod named;
 mod outputs;
+mod pairs;
 mod readme;
+mod run_file;
 mod sentences;
 mod task;
+mod tokenizer;
 mod training;
 
 pub(crate) use findings::Findings;
@@ -46,7 +49,7 @@ pub(crate) struct Options {
 /// The largest differences that pass.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Of an output, absolute.
+    /// Of an output, absolute; more where the README states a float32 spread of which `spreads` multiples are more.
     pub(crate) output: f64,
     /// Of a gradient, as a share of the largest one of its tensor.
     pub(crate) gradient_ratio: f64,
@@ -75,7 +78,10 @@ pub(crate) fn check_folder(folder: &Path, options: &Options) -> Result<Findings>
     if folder.join("config.json").is_file() {
         return check_model(folder, options);
     }
-    let runs = training::run_files(folder)?;
+    if folder.join("tokenizer.json").is_file() && folder.join("single.json").is_file() {
+        return tokenizer::check(folder);
+    }
+    let runs = run_file::run_files(folder)?;
     if runs.is_empty() {
         let message = "neither config.json, nor sentences.json, nor a safetensors file with `losses` or `steps.loss`";
         let message = format!("`{}` holds {message}; pass a folder of one of these forms", folder.display());
@@ -92,13 +98,16 @@ fn check_model(folder: &Path, options: &Options) -> Result<Findings> {
     if expected.is_empty() {
         return Err(format!("`{}` holds no tensor", expected.path().display()).into());
     }
-    let inputs = inputs::Inputs::open(&folder.join("inputs.safetensors"))?;
+    let inputs = inputs::Inputs::open(&folder.join("inputs.safetensors"))?.of(&checkpoint);
     let ours = case.outputs(&checkpoint, &inputs, options)?;
-    findings.extend(outputs::compare_all(&ours, &expected, options.limits.output)?);
+    // Large values round by more than the usual limit.
+    let spread = readme::number_after(&readme::read(folder), "differs from expected.safetensors by at most ");
+    let limit = options.limits.output.max(options.limits.spreads * spread.unwrap_or(0.0));
+    findings.extend(outputs::compare_all(&ours, &expected, limit)?);
     let legacy = folder.join("config_legacy.json");
     if legacy.is_file() {
         let ours = case.outputs(&Checkpoint::open_with_config(folder, legacy)?, &inputs, options)?;
-        let rows = outputs::compare_all(&ours, &expected, options.limits.output)?;
+        let rows = outputs::compare_all(&ours, &expected, limit)?;
         findings.extend(rows.into_iter().map(|row| row.named_after("older configuration")));
     }
     let grads = folder.join("grads.safetensors");

@@ -7,9 +7,18 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use rekindle::Model;
 use rekindle::backbone::Backbone;
-use rekindle::checkpoint::{KeyMap, Tensors};
+use rekindle::checkpoint::{FromPretrained, KeyMap, Tensors};
 use rekindle::params::Inventory;
 use std::collections::{BTreeMap, HashMap};
+
+/// The key map for a model as it is.
+pub(crate) fn map_of<B: FromPretrained, H: Module + ModuleDisplay>(
+    model: &Model<B, H>,
+    config: &B::Config,
+) -> Result<KeyMap> {
+    let entries = Inventory::of(model)?.entries;
+    Ok(B::key_map(config).of_module(entries.iter().map(|entry| entry.path.as_str())))
+}
 
 /// Every parameter by its key.
 pub(crate) fn parameters<B: Backbone, H: Module + ModuleDisplay>(
@@ -78,7 +87,7 @@ fn collect<B: Backbone, H: Module + ModuleDisplay>(
         let Some(values) = collector.values.remove(&entry.id) else { continue };
         let array = match (entry.is_linear && map.transposes(&entry.path), entry.shape.as_slice()) {
             (true, [rows, columns]) => transposed(&values, *rows, *columns),
-            _ => Array { shape: entry.shape, values },
+            _ => Array { shape: map.stored_shape(&entry.path, &entry.shape), values },
         };
         named.insert(key_of(map, &entry.path)?, array);
     }

@@ -27,7 +27,7 @@ pub(crate) fn run<B: Traced, H: Task<B>>(checkpoint: &Checkpoint, inputs: &Input
     let (mut named, _) = model.backbone.trace(input.clone());
     let outputs = H::outputs(model.forward(input));
     named.extend(outputs.into_iter().map(|(name, array)| (name.to_string(), array)));
-    if inputs.has_labels() {
+    if H::has_targets(inputs) {
         named.insert("loss".into(), Array::scalar(loss(&model, inputs, &rows, device)?));
     }
     Ok(named)

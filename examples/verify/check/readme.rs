@@ -1,7 +1,7 @@
 //! Numbers in the READMEs of reference folders: how a run was made, and how far float32 is from float64.
 
 use super::Result;
-use rekindle::optim::{AdamW, Schedule, Warmup};
+use rekindle::optim::{AdamW, OptimizerConfig, Schedule, Sgd, Warmup};
 use std::path::{Path, PathBuf};
 
 /// The folder's README; empty where there is none.
@@ -46,7 +46,9 @@ fn word(text: &str) -> String {
 pub(crate) struct Settings {
     pub(crate) lr: f64,
     pub(crate) weight_decay: f64,
-    pub(crate) adamw: AdamW,
+    pub(crate) optimizer: OptimizerConfig,
+    /// Biases and norms decay too.
+    pub(crate) decays_all: bool,
     pub(crate) clip_norm: Option<f64>,
     pub(crate) schedule: Schedule,
     /// Each step accumulates the rows of the batch, one at a time.
@@ -56,17 +58,29 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// The learning rate of the run called `run`: another one where the README names one for frozen parts.
+    pub(crate) fn lr_of(&self, readme: &str, run: &str) -> f64 {
+        let other = readme.split(" with frozen ").next().and_then(|before| before.rsplit('(').next());
+        let other = other.filter(|_| run.ends_with("_frozen") && readme.contains(" with frozen "));
+        other.and_then(leading_number).unwrap_or(self.lr)
+    }
+
     /// What the README says; lr 1e-3, weight decay 0.01 and PyTorch's AdamW where it says nothing.
     pub(crate) fn of(readme: &str) -> Result<Self> {
         let usual = AdamW::default();
         Ok(Self {
             lr: first_number(readme, &["lr ", "base rate ", "learning rate "]).unwrap_or(1e-3),
             weight_decay: first_number(readme, &["weight_decay ", "weight decay "]).unwrap_or(1e-2),
-            adamw: AdamW {
-                betas: betas(readme).unwrap_or(usual.betas),
-                eps: number_after(readme, "eps ").unwrap_or(usual.eps),
-                ..usual
+            optimizer: match readme.contains("optim.SGD") {
+                true => Sgd { momentum: number_after(readme, "momentum ").unwrap_or(0.0), ..Sgd::default() }.into(),
+                false => AdamW {
+                    betas: betas(readme).unwrap_or(usual.betas),
+                    eps: number_after(readme, "eps ").unwrap_or(usual.eps),
+                    ..usual
+                }
+                .into(),
             },
+            decays_all: readme.contains("on everything"),
             clip_norm: first_number(readme, &["global norm to ", "max_norm ", "max norm "]),
             schedule: schedule(readme)?,
             row_by_row: readme.contains("one by one"),
@@ -113,11 +127,12 @@ impl Default for Spread {
 impl Spread {
     /// What the README says of the run called `run`, or of all runs.
     pub(crate) fn of(readme: &str, run: &str) -> Self {
-        let own = readme.lines().find(|line| line.contains(&format!("`{run}` against ")));
+        let names = [format!("`{run}` against "), format!("`{run}.safetensors`: ")];
+        let own = readme.lines().find(|line| names.iter().any(|name| line.contains(name)));
         let at = |phrase: &str| readme.find(phrase).map(|at| &readme[at..]);
         let text = own.or_else(|| at("gainst float64")).or_else(|| at("gainst a float64")).unwrap_or_default();
         let usual = Self::default();
-        let all = first_number(text, &["parameters by up to ", "parameters "]);
+        let all = first_number(text, &["parameters by up to ", "parameters ", "state by up to "]);
         let is_key = text.split_once('(').is_some_and(|(_, name)| word(name).ends_with("key.bias"));
         let others = first_number(text, &["every other parameter by up to ", "without key biases "]);
         let any = first_number(text, &["key/c_attn bias differs by up to "]).or(all);

@@ -1,6 +1,7 @@
 //! What is needed of a head and of a backbone so that Transformers' numbers can be compared with theirs.
 
 use super::Result;
+use super::case::Case;
 use super::findings::Array;
 use super::inputs::Inputs;
 use burn::tensor::Device;
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 pub(crate) type Named = BTreeMap<String, Array>;
 
 /// A backbone whose intermediate results can be named as Transformers names them.
-pub(crate) trait Traced: FromPretrained {
+pub(crate) trait Traced: FromPretrained + 'static {
     /// Its input of some rows.
     fn input(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Input>;
 
@@ -30,12 +31,22 @@ pub(crate) trait Traced: FromPretrained {
 
 /// A head as a class of Transformers has it on a backbone.
 pub(crate) trait Task<B: Traced>: TaskHead<B::Features> {
+    /// The head that the class has instead for the problem of a checkpoint.
+    fn instead(_checkpoint: &Checkpoint, _inputs: &Inputs) -> Option<Box<dyn Case>> {
+        None
+    }
+
     /// A head of the checkpoint's sizes.
     fn fresh(checkpoint: &Checkpoint, config: &B::Config, device: &Device) -> Result<Self>;
 
     /// The pooling that the head reads.
     fn pooling(_config: &B::Config) -> Pooling {
         Pooling::Mean
+    }
+
+    /// Whether the batch holds what the loss compares with.
+    fn has_targets(inputs: &Inputs) -> bool {
+        inputs.has_labels()
     }
 
     /// Targets of some rows.

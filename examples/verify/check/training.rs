@@ -2,8 +2,9 @@
 
 use super::findings::{Array, Findings, Row};
 use super::inputs::Inputs;
-use super::named::{file_keys, key_of, lookup, parameters};
+use super::named::{key_of, lookup, map_of, parameters};
 use super::readme::{Settings, Spread, base_folder, read};
+use super::run_file::{EVAL_LOGITS, is_whole, listed_keys, moved_keys, steps, trainable_keys};
 use super::task::{Task, Traced, load_still, loss};
 use super::{Options, Result, classes};
 use burn::tensor::Device;
@@ -18,20 +19,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-/// The files of a folder that hold a run, sorted.
-pub(crate) fn run_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).map_err(|error| format!("cannot read `{}`: {error}", folder.display()))?;
-    let mut files = vec![];
-    for path in entries.flatten().map(|entry| entry.path()) {
-        if path.extension().is_some_and(|extension| extension == "safetensors") {
-            let tensors = Tensors::open_file(&path)?;
-            files.extend((tensors.contains("losses") || tensors.contains("steps.loss")).then_some(path));
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
 /// Repeats every run and compares its losses and parameters.
 pub(crate) fn check(folder: &Path, runs: &[PathBuf], options: &Options) -> Result<Findings> {
     if options.outputs_only {
@@ -42,7 +29,7 @@ pub(crate) fn check(folder: &Path, runs: &[PathBuf], options: &Options) -> Resul
     let (name, case) = classes::of(&checkpoint)?;
     let mut findings = Findings::new(folder, &format!("{} runs of {name}", runs.len()));
     let base = Base {
-        inputs: Inputs::open(&checkpoint.folder().join("inputs.safetensors"))?,
+        inputs: Inputs::open(&checkpoint.folder().join("inputs.safetensors"))?.of(&checkpoint),
         settings: Settings::of(&readme)?,
         groups: read_groups(&folder.join("groups.json"))?,
         readme,
@@ -72,8 +59,8 @@ fn read_groups(path: &Path) -> Result<Option<Vec<Group>>> {
 
 /// What all runs of a folder share.
 pub(crate) struct Base<'a> {
-    checkpoint: Checkpoint,
-    inputs: Inputs,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) inputs: Inputs,
     readme: String,
     settings: Settings,
     groups: Option<Vec<Group>>,
@@ -90,28 +77,26 @@ struct Outcome<B, H> {
 impl Base<'_> {
     /// Repeats the run of one file.
     pub(crate) fn check<B: Traced, H: Task<B>>(&self, path: &Path) -> Result<Vec<Row>> {
-        let map = B::key_map(&self.checkpoint.config::<B>()?);
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let file = Tensors::open_file(path)?;
         let start = load_still::<B, H>(&self.checkpoint, &self.options.device)?;
+        let map = map_of(&start, &self.checkpoint.config::<B>()?)?;
         let before = parameters(&start, &map)?;
-        let trained = trained_keys(&map, &file)?;
-        let policy = Exactly { map, keys: trained.keys().cloned().collect() };
-        for key in trained.keys() {
-            lookup(&before, key, &file)?;
-        }
+        let listed = listed_keys(&map, &file)?;
+        let moved = moved_keys(&listed, &before, &file)?;
+        let policy = Exactly { keys: trainable_keys(&moved, &start, &map)?, map };
         let (rates, mut rows) = self.rates(&name, &start, &policy)?;
         let outcome = self.run(start, &policy, rates, steps(&file)?)?;
         let spread = Spread::of(&self.readme, &name);
         rows.extend(self.compare_steps(&name, &outcome, &file, spread)?);
         let after = parameters(&outcome.model, &policy.map)?;
-        for (key, file_key) in &trained {
+        for (key, file_key) in &listed {
             let expected = Array::read(&file, file_key)?;
             let spread = if key.ends_with(".key.bias") { spread.key_biases } else { spread.parameters };
             let limit = self.limit(spread, &expected);
             rows.push(Row::compare(format!("{name}: {key}"), lookup(&after, key, &file)?, &expected, limit));
         }
-        rows.push(frozen(&name, &before, &after, &policy.keys));
+        rows.push(frozen(&name, &before, &after, &moved));
         rows.push(owned(&name, &outcome.report, &policy)?);
         Ok(rows)
     }
@@ -125,7 +110,11 @@ impl Base<'_> {
         policy: &Exactly,
     ) -> Result<(Rates, Vec<Row>)> {
         let inventory = Inventory::of(model)?;
-        let general = Rates { weight_decay: self.settings.weight_decay, ..Rates::new(self.settings.lr) };
+        let weight_decay = self.settings.weight_decay;
+        let everything = GroupRule { select: "**".parse()?, lr: None, weight_decay: Some(weight_decay) };
+        let groups = if self.settings.decays_all { vec![everything] } else { vec![] };
+        let lr = self.settings.lr_of(&self.readme, name);
+        let general = Rates { weight_decay, groups, ..Rates::new(lr) };
         let layered = Rates { layer_decay: self.settings.layer_decay, ..general.clone() };
         let Some(groups) = &self.groups else { return Ok((layered, vec![])) };
         let mut rules = vec![];
@@ -169,7 +158,7 @@ impl Base<'_> {
             batch_size: 1,
             accumulation: micro_batches.len(),
             rates,
-            optimizer: self.settings.adamw.into(),
+            optimizer: self.settings.optimizer,
             schedule: self.settings.schedule,
             clip_norm: self.settings.clip_norm,
             keep: Keep::Last,
@@ -192,7 +181,7 @@ impl Base<'_> {
     ) -> Result<Vec<Row>> {
         let (device, rows) = (&self.options.device, self.inputs.all());
         let mut losses = outcome.report.losses.clone();
-        if file.contains("losses") {
+        if file.contains("losses") && !is_whole(file) {
             losses.push(loss(&outcome.model, &self.inputs, &rows, device)?);
         }
         let rates = outcome.factors.iter().map(|factor| factor * self.settings.lr);
@@ -205,7 +194,8 @@ impl Base<'_> {
             ("steps.grad_norm", norms, Some(spread.norms)),
             ("steps.lr", Array::list(rates), Some(0.0)),
         ];
-        figures.extend(outputs.into_iter().take(1).map(|(_, array)| ("final_logits", array, None)));
+        let last = if is_whole(file) { EVAL_LOGITS } else { "final_logits" };
+        figures.extend(outputs.into_iter().take(1).map(|(_, array)| (last, array, None)));
         let present = figures.into_iter().filter(|(key, ..)| file.contains(key));
         let compared = present.map(|(key, ours, spread)| {
             let expected = Array::read(file, key)?;
@@ -222,23 +212,6 @@ impl Base<'_> {
 }
 
 /// How many optimizer steps the file's losses are of.
-fn steps(file: &Tensors) -> Result<usize> {
-    let steps = match file.contains("losses") {
-        true => file.shape("losses")?.iter().product::<usize>().saturating_sub(1),
-        false => file.shape("steps.loss")?.iter().product(),
-    };
-    match steps {
-        0 => Err(format!("`{}` holds no step", file.path().display()).into()),
-        steps => Ok(steps),
-    }
-}
-
-/// The parameters that a run's file holds, from our key to the file's.
-fn trained_keys(map: &KeyMap, file: &Tensors) -> Result<BTreeMap<String, String>> {
-    let is_figure = |key: &str| key == "losses" || key == "final_logits" || key.starts_with("steps.");
-    Ok(file_keys(map, file.keys().filter(|key| !is_figure(key)))?.into_iter().collect())
-}
-
 /// What did not train must have kept its very bits.
 fn frozen(
     name: &str,

@@ -1,5 +1,7 @@
 //! BERT's configuration file.
 
+use super::embeddings::EmbeddingsConfig;
+use super::layer::LayerConfig;
 use crate::backbone::config::{
     check_divides, check_epsilon, check_only, check_probabilities, check_sizes, check_token, check_total, ensure,
 };
@@ -107,6 +109,33 @@ impl BertConfig {
     /// `hidden_dropout_prob`.
     pub fn head_dropout(&self) -> f64 {
         self.classifier_dropout.unwrap_or(self.hidden_dropout_prob)
+    }
+
+    /// A look-up of `padding_position`, if any, adds nothing to the gradient.
+    pub(super) fn embeddings(&self, padding_position: Option<usize>) -> EmbeddingsConfig {
+        EmbeddingsConfig {
+            width: self.hidden_size,
+            vocabulary: self.vocab_size,
+            positions: self.max_position_embeddings,
+            types: self.type_vocab_size,
+            padding: self.pad_token_id,
+            padding_position,
+            epsilon: self.layer_norm_eps,
+            dropout: self.hidden_dropout_prob,
+        }
+    }
+
+    pub(super) fn layer(&self) -> LayerConfig {
+        LayerConfig {
+            hidden: self.hidden_size,
+            heads: self.num_attention_heads,
+            inner: self.intermediate_size,
+            activation: self.hidden_act,
+            epsilon: self.layer_norm_eps,
+            probability_dropout: self.attention_probs_dropout_prob,
+            attention_dropout: self.hidden_dropout_prob,
+            output_dropout: self.hidden_dropout_prob,
+        }
     }
 
     /// Says whether a network of this configuration can be built here and computes what Transformers computes.

@@ -2,12 +2,13 @@
 
 use crate::checkpoint::KeyMap;
 
-/// The table for `BertModel` and its classification, masked-LM and pretraining heads, as Transformers names their parameters.
+/// The table for `BertModel` and its classification, multiple-choice, question-answering, masked-LM and pretraining heads, as Transformers names their parameters.
 ///
 /// The masked-LM head stands at `head.*` in a masked-LM model and at `head.masked_lm.*` in a pretraining model, under the same keys.
 pub fn bert_key_map() -> KeyMap {
     let map = encoder_key_map("bert")
         .rule("head.linear", "classifier")
+        .rule("head.score", "classifier")
         .rule("head.outputs", "qa_outputs")
         .rule("head.next_sentence", "cls.seq_relationship");
     ["head", "head.masked_lm"]
@@ -34,6 +35,11 @@ pub(super) fn encoder_key_map(prefix: &str) -> KeyMap {
         ("encoder.layer.*.norm", "encoder.layer.*.output.LayerNorm"),
         ("pooler.dense", "pooler.dense"),
     ];
+    body_key_map(prefix, &rules)
+}
+
+/// A body's table of (path, key), whose keys start with `prefix`. The pooler may be missing.
+pub(super) fn body_key_map(prefix: &str, rules: &[(&str, &str)]) -> KeyMap {
     rules
         .iter()
         .fold(KeyMap::new(prefix), |map, (path, key)| map.rule(&format!("backbone.{path}"), &format!("{prefix}.{key}")))
@@ -70,12 +76,13 @@ mod tests {
             ("backbone.encoder.layer.0.output.weight", "bert.encoder.layer.0.output.dense.weight"),
             ("backbone.encoder.layer.0.norm.bias", "bert.encoder.layer.0.output.LayerNorm.bias"),
             ("backbone.pooler.dense.bias", "bert.pooler.dense.bias"),
-            ("head.linear.weight", "classifier.weight"),
             ("head.next_sentence.weight", "cls.seq_relationship.weight"),
         ] {
             assert_eq!(map.to_file(path).as_deref(), Some(key));
             assert_eq!(map.to_path(key).as_deref(), Some(path));
         }
+        // Classes and choices end in the same key: which one, the model decides.
+        assert_eq!(map.to_paths("classifier.weight"), ["head.linear.weight", "head.score.weight"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::checkpoint::CheckpointError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// `config.json` of RoBERTa and XLM-RoBERTa: BERT's fields, with a padding id of 1 where the file does not say.
+/// `config.json` of RoBERTa, XLM-RoBERTa and CamemBERT: BERT's fields, with a padding id of 1 where the file does not say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Map<String, Value>", into = "BertConfig")]
 pub struct RobertaConfig(BertConfig);
@@ -50,8 +50,8 @@ impl RobertaConfig {
     /// [`CheckpointError::UnsupportedConfig`] names the field.
     pub fn check(&self) -> Result<(), CheckpointError> {
         let BertConfig { model_type, max_position_embeddings, .. } = &self.0;
-        let known = ["roberta", "xlm-roberta"].contains(&model_type.as_str());
-        ensure(known, "model_type", model_type, "roberta or xlm-roberta")?;
+        let known = ["roberta", "xlm-roberta", "camembert"].contains(&model_type.as_str());
+        ensure(known, "model_type", model_type, "roberta, xlm-roberta or camembert")?;
         ensure(self.0.pad_token_id.is_some(), "pad_token_id", "null", "an id of the vocabulary")?;
         let supported = "more than pad_token_id + 1, for positions are counted from there";
         ensure(self.max_length() > 0, "max_position_embeddings", max_position_embeddings, supported)?;

@@ -58,6 +58,7 @@ fn memory(f: &mut Formatter<'_>, memory: &MemoryForecast) -> fmt::Result {
     part(f, memory.working, "intermediate results *")?;
     part(f, Some(memory.gradients), "gradients *")?;
     part(f, Some(memory.new_weights), "updated weights beside the old *")?;
+    part(f, Some(memory.checkpoint), "a checkpoint that is being written")?;
     part(f, Some(memory.saving), "copies while saving *")?;
     part(f, Some(memory.heap), "holes in the heap")?;
     line(f, "", format!("{:>9}  * not all at the same time", ""))

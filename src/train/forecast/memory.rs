@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 /// What a run holds in memory, by part, in bytes. `None` where the part cannot be measured: the model is on a device with
 /// memory of its own, or the system does not tell.
 ///
-/// Not all parts are there at once. The peak is the process, moments and averages, best and starting weights and the cache, and the largest
-/// of what one moment of the run adds to them: a backward pass (what it keeps and its intermediate results, or the
-/// gradients where those are more; with accumulation also the sum of gradients so far), an update (gradients, and the
-/// new weights beside the old), a validation pass (intermediate results), or the writing of a file.
+/// Not all parts are there at once. The peak is the process, moments and averages, best and starting weights, the cache and
+/// a checkpoint that is being written, and the largest of what one moment of the run adds to them: a backward pass (what
+/// it keeps and its intermediate results, or the gradients where those are more; with accumulation also the sum of
+/// gradients so far), an update (gradients, and the new weights beside the old), a validation pass (intermediate results),
+/// or the writing of a file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemoryForecast {
     /// The process before the run: program, tokenizer, data, weights.
@@ -35,8 +36,11 @@ pub struct MemoryForecast {
     pub activations: Option<usize>,
     /// Its intermediate results.
     pub working: Option<usize>,
-    /// Copies made while a checkpoint or a file of weights is written.
+    /// Copies made while a file of weights is written.
     pub saving: usize,
+    /// What a checkpoint that is being written holds on to while training goes on: weights that train, moments and averages
+    /// as they were.
+    pub checkpoint: usize,
     /// Holes in the heap: a tenth of what the run adds. The allocator decides; up to a fifth was seen.
     pub heap: usize,
     /// The most that the process will hold.
@@ -69,11 +73,10 @@ impl Parts {
         let entries = plan.rows.iter().map(|row| &inventory.entries[row.entry]);
         let moments = bytes(entries.map(|entry| config.optimizer.state_values(&entry.shape)).sum());
         let averages = config.averaging.map_or(0, |averaging| averaging.copies()) * trainable;
-        let saving = match (&config.folder, config.save_every) {
-            (None, _) => 0,
-            (Some(_), None) => weights,
-            // One file's tensors at a time, moments from the beginning; what is frozen is written alone, before the first.
-            (Some(_), Some(_)) => weights.max(moments + trainable).max(averages),
+        let saving = if config.folder.is_some() { weights } else { 0 };
+        let checkpoint = match (&config.folder, config.save_every) {
+            (Some(_), Some(_)) => trainable + moments + averages,
+            _ => 0,
         };
         let memory = MemoryForecast {
             process: measured.process,
@@ -86,6 +89,7 @@ impl Parts {
             start_weights: if config.regularisation.needs_start() { trainable } else { 0 },
             cache: cached.bytes(),
             saving,
+            checkpoint,
             ..MemoryForecast::default()
         };
         let Measured { kept, working, validation_ratio, .. } = *measured;
@@ -101,7 +105,8 @@ impl Parts {
             (self.kept.map(|line| line.at(rows)), self.working.map(|line| line.at(rows)));
         let validation = self.working.map(|line| line.at(rows * self.validation_ratio));
         if let Some((most, process)) = memory.moment(validation, accumulation, self.mixed).zip(memory.process) {
-            let held = memory.moments + memory.averages + memory.best_weights + memory.start_weights + memory.cache;
+            let kept = memory.best_weights + memory.start_weights + memory.cache;
+            let held = memory.moments + memory.averages + kept + memory.checkpoint;
             memory.heap = (held + most) / 10;
             memory.peak = Some(process + held + most + memory.heap);
         }

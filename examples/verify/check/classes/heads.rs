@@ -1,29 +1,40 @@
 //! Heads as Transformers' classes have them.
 
 use crate::check::Result;
+use crate::check::case::{Case, With};
 use crate::check::findings::Array;
 use crate::check::inputs::Inputs;
 use crate::check::task::{Task, Traced};
-use burn::tensor::{Device, Tensor};
-use rekindle::backbone::{Bert, BertConfig, Pooling, Roberta, RobertaConfig, TextFeatures};
-use rekindle::checkpoint::{Checkpoint, CheckpointError};
-use rekindle::head::{
-    Classifier, MaskedLm, MaskedTargets, Pretraining, PretrainingTargets, SpanHead, SpanTargets, TaskHead,
-    TokenClassifier,
+use burn::tensor::Device;
+use rekindle::backbone::{
+    Albert, Bert, BertConfig, DistilBert, Electra, ElectraConfig, Esm, MpNet, Pooled, Pooling, Roberta, TextFeatures,
+    Tokens,
 };
+use rekindle::checkpoint::{Checkpoint, CheckpointError, FromPretrained, Tensors};
+use rekindle::head::{
+    Classifier, LabelLoss, MaskedLm, MaskedTargets, MultiLabel, MultipleChoice, NumberLoss, Pretraining,
+    PretrainingTargets, Regressor, ReplacedToken, SpanHead, SpanTargets, TokenClassifier,
+};
+use std::marker::PhantomData;
 
 impl<B: Traced> Task<B> for Classifier
 where
-    Classifier: TaskHead<B::Features, Output = Tensor<2>, Targets = Tensor<1, burn::tensor::Int>>,
+    B::Features: Pooled,
 {
-    fn fresh(checkpoint: &Checkpoint, config: &B::Config, device: &Device) -> Result<Self> {
-        let num_labels = rows_of(checkpoint, &B::key_map(config), "head.linear.weight")?;
-        let problem = checkpoint.field("problem_type").and_then(|problem| problem.as_str());
-        if num_labels == 1 || problem.is_some_and(|problem| problem != "single_label_classification") {
-            let found = problem.unwrap_or("regression (one label)");
-            return Err(crate::check::Unsupported(format!("problem_type {found}")).into());
+    /// Transformers takes the problem from the labels where the configuration does not name it.
+    fn instead(checkpoint: &Checkpoint, inputs: &Inputs) -> Option<Box<dyn Case>> {
+        let named = checkpoint.field("problem_type").and_then(|problem| problem.as_str());
+        let one = || rows_of_head::<B>(checkpoint).is_ok_and(|outputs| outputs == 1);
+        match named {
+            Some("single_label_classification") => None,
+            Some("regression") => Some(Box::new(With::<B, Regressor>(PhantomData))),
+            Some(_) => Some(Box::new(With::<B, MultiLabel>(PhantomData))),
+            None if one() => Some(Box::new(With::<B, Regressor>(PhantomData))),
+            None => inputs.has_number_labels().then(|| Box::new(With::<B, MultiLabel>(PhantomData)) as Box<dyn Case>),
         }
-        Ok(B::classifier(config, num_labels, 0, device))
+    }
+    fn fresh(checkpoint: &Checkpoint, config: &B::Config, device: &Device) -> Result<Self> {
+        Ok(B::classifier(config, rows_of_head::<B>(checkpoint)?, 0, device))
     }
     fn pooling(config: &B::Config) -> Pooling {
         B::classification_pooling(config)
@@ -36,6 +47,58 @@ where
     }
 }
 
+/// Heads that are a classifier whose outputs mean something else.
+macro_rules! rereading {
+    ($($head:ty: $make:expr),* $(,)?) => {$(
+        impl<B: Traced> Task<B> for $head
+        where
+            B::Features: Pooled,
+        {
+            fn fresh(checkpoint: &Checkpoint, config: &B::Config, device: &Device) -> Result<Self> {
+                Ok($make(<Classifier as Task<B>>::fresh(checkpoint, config, device)?)?)
+            }
+            fn pooling(config: &B::Config) -> Pooling {
+                B::classification_pooling(config)
+            }
+            fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
+                inputs.number_labels(rows, device)
+            }
+            fn outputs(output: Self::Output) -> Vec<(&'static str, Array)> {
+                vec![("logits", Array::of(output))]
+            }
+        }
+    )*};
+}
+rereading!(
+    Regressor: |head: Classifier| head.for_numbers(NumberLoss::default()),
+    MultiLabel: |head: Classifier| head.for_labels(LabelLoss::default()),
+);
+
+impl<B: Traced> Task<B> for MultipleChoice
+where
+    B::Features: Pooled,
+{
+    /// How many choices a question has is not in the weights.
+    fn fresh(checkpoint: &Checkpoint, config: &B::Config, device: &Device) -> Result<Self> {
+        let inputs = Tensors::open_file(checkpoint.folder().join("inputs.safetensors"))?;
+        let choices = inputs.shape("input_ids")?.get(1).copied().unwrap_or(1);
+        Ok(B::multiple_choice(config, choices, 0, device))
+    }
+    fn pooling(config: &B::Config) -> Pooling {
+        B::choice_pooling(config)
+    }
+    fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
+        inputs.row_labels(rows, device)
+    }
+    fn outputs(output: Self::Output) -> Vec<(&'static str, Array)> {
+        vec![("logits", Array::of(output))]
+    }
+}
+
+fn rows_of_head<B: Traced>(checkpoint: &Checkpoint) -> Result<usize> {
+    rows_of(checkpoint, &B::key_map(&checkpoint.config::<B>()?), "head.linear.weight")
+}
+
 /// The first size that a file gives a parameter.
 pub(crate) fn rows_of(checkpoint: &Checkpoint, map: &rekindle::checkpoint::KeyMap, path: &str) -> Result<usize> {
     let tensors = checkpoint.tensors();
@@ -46,37 +109,27 @@ pub(crate) fn rows_of(checkpoint: &Checkpoint, map: &rekindle::checkpoint::KeyMa
     Ok(tensors.shape(file_key)?.first().copied().unwrap_or(0))
 }
 
-impl Task<Bert> for MaskedLm {
-    fn fresh(_: &Checkpoint, config: &BertConfig, device: &Device) -> Result<Self> {
-        let BertConfig { hidden_size, vocab_size, hidden_act, layer_norm_eps, .. } = *config;
-        Ok(MaskedLm::with(hidden_size, vocab_size, hidden_act, layer_norm_eps, 0, device))
-    }
-    fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
-        let (at, tokens) = inputs.token_labels(rows, device)?;
-        Ok(MaskedTargets { at, tokens })
-    }
-    fn outputs(output: Self::Output) -> Vec<(&'static str, Array)> {
-        vec![("logits", Array::of(output))]
-    }
+macro_rules! masked_lm {
+    ($($backbone:ty),* $(,)?) => {$(
+        impl Task<$backbone> for MaskedLm {
+            fn fresh(_: &Checkpoint, config: &<$backbone as FromPretrained>::Config, device: &Device) -> Result<Self> {
+                Ok(<$backbone>::masked_lm(config, 0, device))
+            }
+            fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
+                let (at, tokens) = inputs.token_labels(rows, device)?;
+                Ok(MaskedTargets { at, tokens })
+            }
+            fn outputs(output: Self::Output) -> Vec<(&'static str, Array)> {
+                vec![("logits", Array::of(output))]
+            }
+        }
+    )*};
 }
+masked_lm!(Albert, Bert, DistilBert, Electra, Esm, MpNet, Roberta);
 
-impl Task<Roberta> for MaskedLm {
-    fn fresh(_: &Checkpoint, config: &RobertaConfig, device: &Device) -> Result<Self> {
-        Ok(Roberta::masked_lm(config, 0, device))
-    }
-    fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
-        <Self as Task<Bert>>::targets(inputs, rows, device)
-    }
-    fn outputs(output: Self::Output) -> Vec<(&'static str, Array)> {
-        <Self as Task<Bert>>::outputs(output)
-    }
-}
-
-impl<B: Traced<Features = TextFeatures>> Task<B> for TokenClassifier {
-    fn fresh(checkpoint: &Checkpoint, config: &B::Config, device: &Device) -> Result<Self> {
-        let num_labels = rows_of(checkpoint, &B::key_map(config), "head.linear.weight")?;
-        let head = TokenClassifier::new(B::hidden_size(config), num_labels, 0, device);
-        Ok(head.with_dropout(B::head_dropout(config)))
+impl Task<Electra> for ReplacedToken {
+    fn fresh(_: &Checkpoint, config: &ElectraConfig, device: &Device) -> Result<Self> {
+        Ok(Electra::replaced_token(config, 0, device))
     }
     fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
         inputs.int("labels", rows, device)
@@ -86,9 +139,23 @@ impl<B: Traced<Features = TextFeatures>> Task<B> for TokenClassifier {
     }
 }
 
-impl<B: Traced<Features = TextFeatures>> Task<B> for SpanHead {
+impl<B: Traced<Features = TextFeatures>> Task<B> for TokenClassifier {
+    fn fresh(checkpoint: &Checkpoint, config: &B::Config, device: &Device) -> Result<Self> {
+        let path = "head.linear.weight";
+        let num_labels = rows_of(checkpoint, &B::key_map(config).of_module([path]), path)?;
+        Ok(B::token_classifier(config, num_labels, 0, device))
+    }
+    fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
+        inputs.int("labels", rows, device)
+    }
+    fn outputs(output: Self::Output) -> Vec<(&'static str, Array)> {
+        vec![("logits", Array::of(output))]
+    }
+}
+
+impl<B: Traced<Features: Tokens>> Task<B> for SpanHead {
     fn fresh(_: &Checkpoint, config: &B::Config, device: &Device) -> Result<Self> {
-        Ok(SpanHead::new(B::hidden_size(config), 0, device))
+        Ok(B::span_head(config, 0, device))
     }
     fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
         let places = |name: &str| inputs.int(name, rows, device);

@@ -2,7 +2,12 @@
 
 mod encoders;
 mod heads;
+mod images;
+mod pairs;
+mod seq2seq;
 mod text;
+mod towers;
+mod vision;
 
 use super::Result;
 use super::case::Case;
@@ -13,12 +18,12 @@ pub(crate) fn of(checkpoint: &Checkpoint) -> Result<(String, Box<dyn Case>)> {
     let named = checkpoint.architectures();
     let known = named.iter().find_map(|name| Some((name.to_string(), case(name)?)));
     known.ok_or_else(|| {
-        let supported = encoders::NAMES.join(", ");
+        let supported = [encoders::NAMES, seq2seq::NAMES, vision::NAMES, towers::NAMES].concat().join(", ");
         let folder = checkpoint.folder().display();
         super::Unsupported(format!("`architectures` of `{folder}` is {named:?}; supported are {supported}")).into()
     })
 }
 
 fn case(name: &str) -> Option<Box<dyn Case>> {
-    encoders::case(name)
+    encoders::case(name).or_else(|| seq2seq::case(name)).or_else(|| vision::case(name)).or_else(|| towers::case(name))
 }

@@ -5,7 +5,10 @@ use crate::check::findings::Array;
 use crate::check::inputs::Inputs;
 use crate::check::task::{Named, Traced};
 use burn::tensor::Device;
-use rekindle::backbone::{Backbone, Bert, Pooling, Roberta, TextFeatures, TextInput, TextState};
+use rekindle::backbone::{
+    Albert, Backbone, Bert, DistilBert, Electra, Esm, MpNet, Pooling, Roberta, T5Encoder, TextFeatures, TextInput,
+    TextState,
+};
 use rekindle::checkpoint::FromPretrained;
 
 macro_rules! traced {
@@ -23,10 +26,10 @@ macro_rules! traced {
         }
     )*};
 }
-traced!(Bert, Roberta);
+traced!(Albert, Bert, DistilBert, Electra, Esm, MpNet, Roberta, T5Encoder);
 
 /// The pooler where the file has one.
-fn pooling<B: FromPretrained>(config: &B::Config, keys: &[String]) -> Pooling {
+pub(super) fn pooling<B: FromPretrained>(config: &B::Config, keys: &[String]) -> Pooling {
     let pooler = B::key_map(config).to_file("backbone.pooler.dense.weight");
     if pooler.is_some_and(|key| keys.contains(&key)) { Pooling::Pooler } else { Pooling::Mean }
 }

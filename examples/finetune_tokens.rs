@@ -1,0 +1,101 @@
+//! Fine-tunes a token classifier: named entities.
+//!
+//! ```text
+//! cargo run --release --example finetune_tokens -- --model DIR --data wnut17 --epochs 3 --lr 2e-4
+//! ```
+
+use ahead::Result;
+use clap::Parser;
+use recipe::{Recipe, Start};
+use rekindle::Model;
+use rekindle::backbone::{Bert, Pooling};
+use rekindle::checkpoint::{FromPretrained, save_tagger};
+use rekindle::data::{DataError, TaggedExample, read_tagged};
+use rekindle::metric::{EntityScheme, EntityScores};
+use rekindle::objective::TokenTagging;
+use rekindle::predict::Tagger;
+use rekindle::train::Data;
+use serde_json::json;
+use std::process::ExitCode;
+
+#[path = "common/ahead.rs"]
+mod ahead;
+#[path = "common/flags.rs"]
+mod flags;
+#[path = "common/recipe.rs"]
+mod recipe;
+
+/// Fine-tunes a token classifier on the files train, validation and test .jsonl.
+#[derive(Parser, Debug)]
+struct Args {
+    /// The key of the words.
+    #[arg(long, default_value = "tokens")]
+    tokens: String,
+    /// The key of their tags.
+    #[arg(long, default_value = "ner_tags")]
+    tags: String,
+    /// Longest sentence in tokens.
+    #[arg(long, default_value_t = 128)]
+    max_length: usize,
+    #[command(flatten)]
+    recipe: Recipe,
+}
+
+fn main() -> ExitCode {
+    ahead::exit(run(&Args::parse()))
+}
+
+fn run(args: &Args) -> Result<()> {
+    let recipe = &args.recipe;
+    let start = recipe.start()?;
+    let Start { device, checkpoint, config } = &start;
+    let read = |name: &str| -> std::result::Result<Vec<TaggedExample>, DataError> {
+        read_tagged(recipe.data.join(format!("{name}.jsonl")), &args.tokens, &args.tags)
+    };
+    let (train, validation, test) = (read("train")?, read("validation")?, read("test")?);
+    let labels = TokenTagging::labels_of(&train)?;
+    let [train, validation, test] = [train, validation, test].map(|examples| recipe.draw(examples));
+    let max_length = args.max_length.min(config.max_position_embeddings);
+    let task = TokenTagging::new(checkpoint.tokenizer()?, labels, max_length)?;
+    let (rows, validation) = (task.encode(&train)?, task.encode(&validation)?);
+    println!(
+        "{} training, {} validation and {} test sentences; {} tags; {} words of the training sentences were not read",
+        train.len(),
+        validation.len(),
+        test.len(),
+        task.labels().len(),
+        rows.iter().map(|row| row.lost_words()).sum::<usize>()
+    );
+
+    let body = recipe.body(&start, Pooling::Cls)?;
+    let head = Bert::token_classifier(config, task.labels().len(), recipe.flags.seed, device);
+    let mut model = Model::new(body, head);
+    let data = Data { train: &rows, validation: &validation };
+    let Some(report) = recipe.train(&mut model, &task, data)? else { return Ok(()) };
+    save_tagger(&recipe.out, &model, config, &task, &recipe.freeze)?;
+    println!("\nsaved in {}", recipe.out.display());
+
+    let tagger: Tagger = Tagger::load(&recipe.out, device)?;
+    let words: Vec<&[String]> = test.iter().map(|example| example.tokens.as_slice()).collect();
+    let tagged = tagger.tag(&words)?;
+    let found: Vec<Vec<&str>> = tagged.iter().map(|sentence| sentence.tags()).collect();
+    let actual: Vec<Vec<&str>> = test.iter().map(|example| example.tags.iter().map(String::as_str).collect()).collect();
+    let scores = EntityScores::new(&found, &actual, EntityScheme::Conll)?;
+    let micro = scores.micro_average();
+    println!(
+        "test: entity F1 {:.4}, precision {:.4}, recall {:.4}, token accuracy {:.4}",
+        micro.f1,
+        micro.precision,
+        micro.recall,
+        scores.token_accuracy()
+    );
+    let with_entities = words.iter().zip(&tagged).filter(|(_, sentence)| sentence.tags().iter().any(|tag| *tag != "O"));
+    for (words, sentence) in with_entities.take(3) {
+        for found in sentence.entities(EntityScheme::Conll)? {
+            let name = words[found.entity.start..found.entity.end].join(" ");
+            println!("{:>5.1} %  {:<16} {name}  in: {}", 100.0 * found.score, found.entity.kind, words.join(" "));
+        }
+    }
+    let test = json!({ "entity": micro, "token_accuracy": scores.token_accuracy() });
+    recipe.write(&json!({ "freeze": recipe.freeze, "seed": recipe.flags.seed, "test": test, "report": report }))
+}

@@ -1,0 +1,66 @@
+use super::in_batches;
+use crate::backbone::{Backbone, Bert, Pooling, TextInput};
+use crate::checkpoint::{Checkpoint, FromPretrained};
+use crate::data::{TextTokenizer, TokenRow};
+use crate::error::Error;
+use crate::head::{PairLoss, SentenceEmbedder, TaskHead};
+use crate::model::Model;
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use std::path::Path;
+
+/// Texts to vectors of length 1, whose products are cosines.
+#[derive(Debug)]
+pub struct Embedder<B = Bert> {
+    model: Model<B, SentenceEmbedder>,
+    tokenizer: TextTokenizer,
+    max_length: usize,
+    batch_size: usize,
+}
+
+impl<B> Embedder<B>
+where
+    B: FromPretrained + Backbone<Input = TextInput>,
+    SentenceEmbedder: TaskHead<B::Features, Output = Tensor<2>>,
+{
+    /// From a model that is in memory. Texts are cut to `max_length` tokens, the special ones counted.
+    pub fn new(model: &Model<B, SentenceEmbedder>, tokenizer: TextTokenizer, max_length: usize) -> Self {
+        Self { model: model.valid(), tokenizer, max_length, batch_size: 32 }
+    }
+
+    /// The body of a checkpoint, whatever its head; texts are cut to as many tokens as there are positions.
+    ///
+    /// # Errors
+    /// A missing or damaged file, a key that is missing or unknown.
+    pub fn load(folder: impl AsRef<Path>, pooling: Pooling, device: &Device) -> Result<Self, Error> {
+        let checkpoint = Checkpoint::open(folder)?;
+        let config = checkpoint.config::<B>()?;
+        let backbone = checkpoint.backbone::<B>(pooling, device)?.module;
+        let head = SentenceEmbedder::new(PairLoss::default())?;
+        Ok(Self::new(&Model { backbone, head }, checkpoint.tokenizer()?, B::max_length(&config)))
+    }
+
+    /// The same embedder, reading at most so many texts at once (32 unless said otherwise; 0 counts as 1).
+    pub fn with_batch_size(mut self, batch_size: usize) -> Self {
+        self.batch_size = batch_size.max(1);
+        self
+    }
+
+    /// A vector a text, in their order.
+    ///
+    /// # Errors
+    /// A text that the tokenizer cannot encode; tokens that the network has no place for.
+    pub fn embed<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Vec<Vec<f32>>, Error> {
+        let encodings = self.tokenizer.encode(texts, self.max_length)?;
+        let rows: Vec<&TokenRow> = encodings.rows.iter().collect();
+        let mut vectors = vec![vec![]; rows.len()];
+        in_batches(&self.model, &rows, &self.tokenizer, self.batch_size, |indices, output| {
+            let width = output.dims()[1].max(1);
+            let values: Vec<f32> = output.into_data().iter::<f32>().collect();
+            for (vector, index) in values.chunks_exact(width).zip(indices) {
+                vectors[*index] = vector.to_vec();
+            }
+        })?;
+        Ok(vectors)
+    }
+}
