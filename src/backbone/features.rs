@@ -1,4 +1,4 @@
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// How a sequence becomes one vector. A property of the backbone, so that a pooler exists exactly when it is read.
@@ -12,6 +12,8 @@ pub enum Pooling {
     Mean,
     /// The first token through a dense layer and tanh, as BERT was pretrained for next-sentence prediction.
     Pooler,
+    /// The last hidden state of the last real token, which in a decoder has seen all others.
+    LastToken,
 }
 
 impl std::str::FromStr for Pooling {
@@ -21,7 +23,8 @@ impl std::str::FromStr for Pooling {
             "cls" => Ok(Self::Cls),
             "mean" => Ok(Self::Mean),
             "pooler" => Ok(Self::Pooler),
-            other => Err(format!("no pooling is called `{other}`; use cls, mean or pooler")),
+            "lasttoken" => Ok(Self::LastToken),
+            other => Err(format!("no pooling is called `{other}`; use cls, mean, pooler or lasttoken")),
         }
     }
 }
@@ -32,6 +35,7 @@ impl std::fmt::Display for Pooling {
             Self::Cls => "cls",
             Self::Mean => "mean",
             Self::Pooler => "pooler",
+            Self::LastToken => "lasttoken",
         })
     }
 }
@@ -82,7 +86,7 @@ pub struct TextFeatures {
     pub hidden: Tensor<3>,
     /// True for real tokens, `[batch, seq]`.
     pub mask: Tensor<2, Bool>,
-    /// What the pooler made, `[batch, hidden]`; `None` where the backbone has none, then `pooling` says how to pool.
+    /// What the backbone itself pooled, `[batch, hidden]`; `None` where it did not, then `pooling` says how to pool.
     pub pooler_output: Option<Tensor<2>>,
     /// How [`Pooled::pooled`] makes one vector a row.
     pub pooling: Pooling,
@@ -93,8 +97,9 @@ pub struct TextFeatures {
 impl Pooled for TextFeatures {
     fn pooled(&self) -> Tensor<2> {
         match (&self.pooler_output, self.pooling) {
-            (Some(output), Pooling::Pooler) => output.clone(),
+            (Some(output), Pooling::Pooler | Pooling::LastToken) => output.clone(),
             (_, Pooling::Mean) => mean_pool(self.hidden.clone(), self.mask.clone()),
+            (None, Pooling::LastToken) => token_at(self.hidden.clone(), last_real(self.mask.clone())),
             _ => first_token(self.hidden.clone()),
         }
     }
@@ -119,6 +124,20 @@ impl Tied for TextFeatures {
 pub(crate) fn first_token(hidden: Tensor<3>) -> Tensor<2> {
     let [batch, _, width] = hidden.dims();
     hidden.narrow(1, 0, 1).reshape([batch, width])
+}
+
+/// `[batch, seq, hidden]` to the tokens at `places`, `[batch]`, one a row: `[batch, hidden]`.
+pub(crate) fn token_at(hidden: Tensor<3>, places: Tensor<1, Int>) -> Tensor<2> {
+    let [batch, seq, width] = hidden.dims();
+    let starts = Tensor::<1, Int>::arange(0..batch as i64, &places.device()) * seq as i64;
+    hidden.reshape([batch * seq, width]).select(0, starts + places)
+}
+
+/// The place of each row's last true, `[batch]`; 0 in a row without any.
+pub(crate) fn last_real(mask: Tensor<2, Bool>) -> Tensor<1, Int> {
+    let [batch, seq] = mask.dims();
+    let places = Tensor::<1, Int>::arange(0..seq as i64, &mask.device()).unsqueeze::<2>();
+    (mask.int() * places).max_dim(1).reshape([batch])
 }
 
 /// The mean over real tokens; 0 for a row without any.

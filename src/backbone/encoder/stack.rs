@@ -91,7 +91,7 @@ impl Encoder {
 
     /// The layer of this stage, if it is the last one and the pooling reads its first token alone.
     fn layer_of_first_token(&self, stage: usize, pooling: Pooling) -> Option<&Layer> {
-        let is_last = stage == self.runs.len() && pooling != Pooling::Mean;
+        let is_last = stage == self.runs.len() && matches!(pooling, Pooling::Cls | Pooling::Pooler);
         self.layer_of(stage).filter(|_| is_last)
     }
 }
