@@ -1,8 +1,10 @@
 //! The classes of Transformers that can be checked, one table a family.
 
+mod decoders;
 mod encoders;
 mod heads;
 mod images;
+mod routed;
 mod text;
 mod vision;
 
@@ -15,12 +17,12 @@ pub(crate) fn of(checkpoint: &Checkpoint) -> Result<(String, Box<dyn Case>)> {
     let named = checkpoint.architectures();
     let known = named.iter().find_map(|name| Some((name.to_string(), case(name)?)));
     known.ok_or_else(|| {
-        let supported = [encoders::NAMES, vision::NAMES].concat().join(", ");
+        let supported = [encoders::NAMES, decoders::NAMES, vision::NAMES].concat().join(", ");
         let folder = checkpoint.folder().display();
         super::Unsupported(format!("`architectures` of `{folder}` is {named:?}; supported are {supported}")).into()
     })
 }
 
 fn case(name: &str) -> Option<Box<dyn Case>> {
-    encoders::case(name).or_else(|| vision::case(name))
+    encoders::case(name).or_else(|| decoders::case(name)).or_else(|| vision::case(name))
 }

@@ -6,7 +6,8 @@ use crate::check::inputs::Inputs;
 use crate::check::task::{Named, Traced};
 use burn::tensor::Device;
 use rekindle::backbone::{
-    Albert, Backbone, Bert, DistilBert, Electra, Esm, MpNet, Pooling, Roberta, TextFeatures, TextInput, TextState,
+    Albert, Backbone, Bert, DistilBert, Electra, Esm, Gemma2, Gemma3, Gpt2, GptNeox, Llama, Mistral, MpNet, Opt, Phi3,
+    Pooling, Qwen2, Qwen3, Roberta, TextFeatures, TextInput, TextState,
 };
 use rekindle::checkpoint::FromPretrained;
 
@@ -26,6 +27,7 @@ macro_rules! traced {
     )*};
 }
 traced!(Albert, Bert, DistilBert, Electra, Esm, MpNet, Roberta);
+traced!(Llama, Mistral, Qwen2, Qwen3, Gemma2, Gemma3, Phi3, GptNeox, Gpt2, Opt);
 
 /// The pooler where the file has one.
 pub(super) fn pooling<B: FromPretrained>(config: &B::Config, keys: &[String]) -> Pooling {
