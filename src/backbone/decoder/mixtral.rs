@@ -7,13 +7,14 @@ use super::config::{Sizes, causal, check_window, decoder_config, padding_row};
 use super::experts::{Experts, chosen};
 use super::frame::Frame;
 use super::layer::DecoderLayer;
-use crate::backbone::config::{check_only, check_total, ensure};
+use crate::backbone::config::{check_total, ensure};
 use crate::backbone::{Backbone, InputError, Pooling, RoutedFeatures, RoutedState, Stages, TextInput};
 use crate::checkpoint::{CheckpointError, KeyMap};
 use crate::head::RoutedCausalLm;
 use crate::nn::{Activation, Embedding, Init, RmsNorm, Scoring, softmax};
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor};
+use serde_json::Value;
 
 decoder_config! {
     /// Mixtral's `config.json`.
@@ -60,7 +61,8 @@ impl MixtralConfig {
         ensure(fits, "num_experts_per_tok", taken, &format!("1 to num_local_experts ({all})"))?;
         let coefficient = self.router_aux_loss_coef;
         ensure(coefficient.is_finite(), "router_aux_loss_coef", coefficient, "a finite number")?;
-        check_only(&self.extra, &[("router_jitter_noise", 0.0.into())])?;
+        let jitter = self.extra.get("router_jitter_noise").and_then(Value::as_f64).unwrap_or(0.0);
+        ensure(jitter == 0.0, "router_jitter_noise", jitter, "0, for what routers read is not made noisy")?;
         sizes.rope().shared().map(drop)
     }
 }
