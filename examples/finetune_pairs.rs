@@ -8,7 +8,7 @@ use ahead::Result;
 use clap::Parser;
 use recipe::{Recipe, Start};
 use rekindle::Model;
-use rekindle::backbone::{Bert, Pooling};
+use rekindle::backbone::{AutoText, Pooling};
 use rekindle::checkpoint::{FromPretrained, save_classifier};
 use rekindle::data::{DataError, Labels, PairColumns, PairExample, read_pairs};
 use rekindle::objective::TextClassification;
@@ -60,7 +60,7 @@ fn run(args: &Args) -> Result<()> {
     let (train, validation, test) = (read("train")?, read("validation")?, read("test")?);
     let labels = Labels::from_examples(&train)?;
     let [train, validation, test] = [train, validation, test].map(|examples| recipe.draw(examples));
-    let max_length = args.max_length.min(config.max_position_embeddings);
+    let max_length = args.max_length.min(AutoText::max_length(config));
     let task = TextClassification::new(checkpoint.tokenizer()?, labels, max_length)?;
     let (rows, cut) = task.encode_pairs(&train)?;
     let (validation, held_out) = (task.encode_pairs(&validation)?.0, task.encode_pairs(&test)?.0);
@@ -73,7 +73,7 @@ fn run(args: &Args) -> Result<()> {
     );
 
     let body = recipe.body(&start, args.pooling)?;
-    let head = Bert::classifier(config, task.labels().len(), recipe.flags.seed, device);
+    let head = AutoText::classifier(config, task.labels().len(), recipe.flags.seed, device);
     let mut model = Model::new(body, head);
     let data = Data { train: &rows, validation: &validation };
     let Some(report) = recipe.train(&mut model, &task, data)? else { return Ok(()) };
@@ -83,7 +83,7 @@ fn run(args: &Args) -> Result<()> {
     save_classifier(&recipe.out, &model, config, &task, &recipe.freeze)?;
     println!("\nsaved in {}", recipe.out.display());
 
-    let predictor: Predictor = Predictor::load(&recipe.out, device)?;
+    let predictor = Predictor::<AutoText>::load(&recipe.out, device)?;
     let pairs: Vec<_> = test.iter().take(3).map(|pair| (&pair.first, &pair.second)).collect();
     for ((first, second), prediction) in pairs.iter().zip(predictor.predict_pairs(&pairs)?) {
         println!("{:>5.1} %  {:<16} {first} | {second}", 100.0 * prediction.probability, prediction.label);

@@ -8,10 +8,9 @@ use ahead::Result;
 use clap::Parser;
 use recipe::{Recipe, Start};
 use rekindle::Model;
-use rekindle::backbone::Pooling;
-use rekindle::checkpoint::save_reader;
+use rekindle::backbone::{AutoText, Pooling};
+use rekindle::checkpoint::{FromPretrained, save_reader};
 use rekindle::data::{DataError, QuestionExample, Windows, read_squad};
-use rekindle::head::SpanHead;
 use rekindle::metric::AnswerScores;
 use rekindle::objective::QuestionAnswering;
 use rekindle::predict::Answerer;
@@ -62,7 +61,7 @@ fn run(args: &Args) -> Result<()> {
     };
     let (train, validation, test) = (read("train")?, read("validation")?, read("test")?);
     let windows = Windows {
-        max_length: args.max_length.min(config.max_position_embeddings),
+        max_length: args.max_length.min(AutoText::max_length(config)),
         stride: args.doc_stride,
         max_question: args.max_question,
     };
@@ -81,13 +80,13 @@ fn run(args: &Args) -> Result<()> {
     );
 
     let body = recipe.body(&start, Pooling::Cls)?;
-    let mut model = Model::new(body, SpanHead::new(config.hidden_size, recipe.flags.seed, device));
+    let mut model = Model::new(body, AutoText::span_head(config, recipe.flags.seed, device));
     let data = Data { train: &rows.rows, validation: &held_out.rows };
     let Some(report) = recipe.train(&mut model, &task, data)? else { return Ok(()) };
     save_reader(&recipe.out, &model, config, &task, &recipe.freeze)?;
     println!("\nsaved in {}", recipe.out.display());
 
-    let answerer: Answerer = Answerer::load(&recipe.out, device)?;
+    let answerer = Answerer::<AutoText>::load(&recipe.out, device)?;
     let answerer = answerer.with_max_answer(args.max_answer);
     let answerer = match args.no_answer {
         Some(margin) => answerer.with_no_answer(margin),

@@ -14,8 +14,8 @@ use burn::tensor::Device;
 use clap::Parser;
 use comfy_table::{Table, presets};
 use flags::Flags;
-use rekindle::backbone::{Bert, BertConfig, Pooling};
-use rekindle::checkpoint::{Checkpoint, check_model_folder, save_classifier, write_file};
+use rekindle::backbone::{AutoText, AutoTextConfig, Pooling};
+use rekindle::checkpoint::{Checkpoint, FromPretrained, check_model_folder, save_classifier, write_file};
 use rekindle::data::{Columns, Labels, TextExample, read_text, sample_per_class};
 use rekindle::head::Classifier;
 use rekindle::loss::{ClassLoss, Focal, balanced_weights};
@@ -41,7 +41,7 @@ mod flags;
 /// Fine-tunes a text classifier.
 #[derive(Parser, Debug)]
 struct Args {
-    /// Folder of a BERT checkpoint in Hugging Face's layout.
+    /// Folder of a text checkpoint (BERT, RoBERTa, LLaMA, ..) in Hugging Face's layout.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/tiny-bert"))]
     model: PathBuf,
     /// Folder with train, validation and test .jsonl files of `text` and `label`.
@@ -109,7 +109,7 @@ struct Texts {
 
 /// What one way of training came to.
 struct Outcome {
-    model: Model<Bert, Classifier>,
+    model: Model<AutoText, Classifier>,
     freeze: Freeze,
     report: Report,
     scores: Scores,
@@ -131,9 +131,9 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     check_model_folder(&args.out)?;
     let device = rekindle::device(&args.flags.device)?;
     let checkpoint = Checkpoint::open(&args.model)?;
-    let config: BertConfig = checkpoint.config::<Bert>()?;
+    let config: AutoTextConfig = checkpoint.config::<AutoText>()?;
     let (task, texts) = read(args, &checkpoint, &config)?;
-    let pretrained = checkpoint.backbone::<Bert>(args.pooling, &device)?;
+    let pretrained = checkpoint.backbone::<AutoText>(args.pooling, &device)?;
     println!("{}: {}", args.model.display(), pretrained.report);
 
     let job = Job { args, config: &config, task: &task, texts: &texts };
@@ -166,7 +166,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 fn read(
     args: &Args,
     checkpoint: &Checkpoint,
-    config: &BertConfig,
+    config: &AutoTextConfig,
 ) -> Result<(TextClassification, Texts), Box<dyn Error>> {
     let file = |name: &str| -> Result<Vec<TextExample>, rekindle::data::DataError> {
         read_text(args.data.join(format!("{name}.jsonl")), &Columns::default())
@@ -174,7 +174,7 @@ fn read(
     let (train, validation, test) = (file("train")?, file("validation")?, file("test")?);
     let labels = Labels::from_examples(&train)?;
     let [train, validation, test] = [train, validation, test].map(|rows| draw(rows, args.limit, args.flags.seed));
-    let max_length = args.max_length.min(config.max_position_embeddings);
+    let max_length = args.max_length.min(AutoText::max_length(config));
     let task = TextClassification::new(checkpoint.tokenizer()?, labels, max_length)?;
     let (_, cut) = task.encode(&train)?;
     println!(
@@ -190,14 +190,14 @@ fn read(
 
 struct Job<'a> {
     args: &'a Args,
-    config: &'a BertConfig,
+    config: &'a AutoTextConfig,
     task: &'a TextClassification,
     texts: &'a Texts,
 }
 
 impl Job<'_> {
     /// Trains once, with all labels unless told otherwise.
-    fn one_way(&self, body: Bert, freeze: &Freeze) -> Result<(Outcome, serde_json::Value), Box<dyn Error>> {
+    fn one_way(&self, body: AutoText, freeze: &Freeze) -> Result<(Outcome, serde_json::Value), Box<dyn Error>> {
         let lr = self.lr(freeze, 5e-4);
         let train = match self.args.per_label {
             Some(count) => sample_per_class(&self.texts.train, count, self.args.flags.seed)?,
@@ -220,9 +220,9 @@ impl Job<'_> {
     }
 
     /// From scratch, frozen and unfrozen, on the same few labels, over several seeds.
-    fn three_ways(&self, body: Bert) -> Result<(Outcome, serde_json::Value), Box<dyn Error>> {
+    fn three_ways(&self, body: AutoText) -> Result<(Outcome, serde_json::Value), Box<dyn Error>> {
         let count = self.args.per_label.unwrap_or(8);
-        let fresh = |seed| Bert::new(self.config, self.args.pooling, seed, &body_device(&body));
+        let fresh = |seed| AutoText::build(self.config, self.args.pooling, seed, &body_device(&body));
         let ways = [
             ("from scratch", false, Freeze::Nothing),
             ("pretrained, frozen backbone", true, Freeze::Backbone),
@@ -261,7 +261,7 @@ impl Job<'_> {
     }
 
     /// What the flags ask to know before a run: what it would take, and a learning rate.
-    fn look_ahead(&self, body: Bert) -> Result<(), Box<dyn Error>> {
+    fn look_ahead(&self, body: AutoText) -> Result<(), Box<dyn Error>> {
         self.print_plan(&body)?;
         let freeze = self.freeze();
         let (train, _) = self.task.encode(&self.texts.train)?;
@@ -279,7 +279,12 @@ impl Job<'_> {
         self.args.freeze.clone().unwrap_or(Freeze::Backbone)
     }
 
-    fn model(&self, body: Bert, train: &[LabelledRow], seed: u64) -> Result<Model<Bert, Classifier>, Box<dyn Error>> {
+    fn model(
+        &self,
+        body: AutoText,
+        train: &[LabelledRow],
+        seed: u64,
+    ) -> Result<Model<AutoText, Classifier>, Box<dyn Error>> {
         let classes = self.task.labels().len();
         let weights = || balanced_weights(train.iter().filter_map(|row| row.label), classes);
         let loss = ClassLoss {
@@ -288,12 +293,12 @@ impl Job<'_> {
             focal: self.args.focal.map(|gamma| Focal { gamma, alpha: None }),
             ..ClassLoss::default()
         };
-        let head = Classifier::new(self.config.hidden_size, classes, seed, &body_device(&body));
-        Ok(Model::new(body, head.with_dropout(self.config.head_dropout()).with_loss(loss)?))
+        let head = AutoText::classifier(self.config, classes, seed, &body_device(&body));
+        Ok(Model::new(body, head.with_loss(loss)?))
     }
 
     /// The plan of the run, or of the frozen one of three.
-    fn print_plan(&self, body: &Bert) -> Result<(), Box<dyn Error>> {
+    fn print_plan(&self, body: &AutoText) -> Result<(), Box<dyn Error>> {
         let (freeze, seed) = (self.freeze(), self.args.flags.seed);
         let (train, _) = self.task.encode(&self.texts.train)?;
         let recipe = self.recipe(&freeze, 5e-4, None);
@@ -326,7 +331,7 @@ impl Job<'_> {
 
     fn train(
         &self,
-        body: Bert,
+        body: AutoText,
         train: &[TextExample],
         freeze: &Freeze,
         recipe: Fit,
@@ -355,13 +360,13 @@ fn write_report(folder: &Path, scores: &Scores, names: &[String]) -> Result<(), 
     Ok(())
 }
 
-fn body_device(body: &Bert) -> Device {
+fn body_device(body: &AutoText) -> Device {
     body.devices().into_iter().next().unwrap_or_default()
 }
 
 /// Labels a few sentences with the model that was saved.
 fn ask(folder: &Path, args: &Args, texts: &Texts) -> Result<(), Box<dyn Error>> {
-    let predictor: Predictor = Predictor::load(folder, &rekindle::device(&args.flags.device)?)?;
+    let predictor = Predictor::<AutoText>::load(folder, &rekindle::device(&args.flags.device)?)?;
     let own = ["my internet has been dead since this morning", "how do i keep my old number?", "i want a real person"];
     let from_data = texts.train.iter().step_by(texts.train.len().div_ceil(3)).map(|example| example.text.as_str());
     let sentences: Vec<&str> = match args.data.ends_with("assets/intents") {

@@ -8,7 +8,7 @@ use ahead::Result;
 use clap::Parser;
 use recipe::{Recipe, Start};
 use rekindle::Model;
-use rekindle::backbone::{Bert, Pooling};
+use rekindle::backbone::{AutoText, Pooling};
 use rekindle::checkpoint::{FromPretrained, save_tagger};
 use rekindle::data::{DataError, TaggedExample, read_tagged};
 use rekindle::metric::{EntityScheme, EntityScores};
@@ -55,7 +55,7 @@ fn run(args: &Args) -> Result<()> {
     let (train, validation, test) = (read("train")?, read("validation")?, read("test")?);
     let labels = TokenTagging::labels_of(&train)?;
     let [train, validation, test] = [train, validation, test].map(|examples| recipe.draw(examples));
-    let max_length = args.max_length.min(config.max_position_embeddings);
+    let max_length = args.max_length.min(AutoText::max_length(config));
     let task = TokenTagging::new(checkpoint.tokenizer()?, labels, max_length)?;
     let (rows, validation) = (task.encode(&train)?, task.encode(&validation)?);
     println!(
@@ -68,14 +68,14 @@ fn run(args: &Args) -> Result<()> {
     );
 
     let body = recipe.body(&start, Pooling::Cls)?;
-    let head = Bert::token_classifier(config, task.labels().len(), recipe.flags.seed, device);
+    let head = AutoText::token_classifier(config, task.labels().len(), recipe.flags.seed, device);
     let mut model = Model::new(body, head);
     let data = Data { train: &rows, validation: &validation };
     let Some(report) = recipe.train(&mut model, &task, data)? else { return Ok(()) };
     save_tagger(&recipe.out, &model, config, &task, &recipe.freeze)?;
     println!("\nsaved in {}", recipe.out.display());
 
-    let tagger: Tagger = Tagger::load(&recipe.out, device)?;
+    let tagger = Tagger::<AutoText>::load(&recipe.out, device)?;
     let words: Vec<&[String]> = test.iter().map(|example| example.tokens.as_slice()).collect();
     let tagged = tagger.tag(&words)?;
     let found: Vec<Vec<&str>> = tagged.iter().map(|sentence| sentence.tags()).collect();

@@ -5,7 +5,7 @@ use super::flags::Flags;
 use burn::tensor::Device;
 use clap::Args;
 use rekindle::Model;
-use rekindle::backbone::{Backbone, Bert, BertConfig, Pooling};
+use rekindle::backbone::{AutoText, AutoTextConfig, Backbone, Pooling};
 use rekindle::checkpoint::{Checkpoint, check_model_folder};
 use rekindle::head::TaskHead;
 use rekindle::objective::Objective;
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// What a recipe is given.
 #[derive(Args, Debug)]
 pub(crate) struct Recipe {
-    /// Folder of a BERT checkpoint in Hugging Face's layout.
+    /// Folder of a text checkpoint (BERT, RoBERTa, LLaMA, ..) in Hugging Face's layout.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/tiny-bert"))]
     pub(crate) model: PathBuf,
     /// Folder with the files of training, validation and test.
@@ -52,7 +52,7 @@ pub(crate) struct Recipe {
 pub(crate) struct Start {
     pub(crate) device: Device,
     pub(crate) checkpoint: Checkpoint,
-    pub(crate) config: BertConfig,
+    pub(crate) config: AutoTextConfig,
 }
 
 impl Recipe {
@@ -61,13 +61,13 @@ impl Recipe {
         check_model_folder(&self.out)?;
         let device = rekindle::device(&self.flags.device)?;
         let checkpoint = Checkpoint::open(&self.model)?;
-        let config = checkpoint.config::<Bert>()?;
+        let config = checkpoint.config::<AutoText>()?;
         Ok(Start { device, checkpoint, config })
     }
 
     /// The checkpoint's body.
-    pub(crate) fn body(&self, start: &Start, pooling: Pooling) -> Result<Bert> {
-        let body = start.checkpoint.backbone::<Bert>(pooling, &start.device)?;
+    pub(crate) fn body(&self, start: &Start, pooling: Pooling) -> Result<AutoText> {
+        let body = start.checkpoint.backbone::<AutoText>(pooling, &start.device)?;
         println!("{}: {}", self.model.display(), body.report);
         Ok(body.module)
     }

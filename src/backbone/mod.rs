@@ -1,5 +1,6 @@
 //! [`Backbone`]: a network body that runs stage by stage, and what heads may see of it.
 
+mod auto;
 pub(crate) mod config;
 mod decoder;
 mod encoder;
@@ -13,6 +14,7 @@ mod text_state;
 mod towers;
 mod vision;
 
+pub use auto::{AutoText, AutoTextConfig};
 pub use decoder::{
     CausalDecoder, Gemma2, Gemma2Config, Gemma3, Gemma3Config, Gpt2, Gpt2Config, GptNeox, GptNeoxConfig, LayerKind,
     Llama, LlamaConfig, Mistral, MistralConfig, Mixtral, MixtralConfig, Opt, OptConfig, Phi3, Phi3Config, Qwen2,

@@ -57,9 +57,9 @@ pub fn save_classifier_as<B: FromPretrained>(
     let card = Card::new(HEAD, pooling, task.max_length(), freeze);
     write_model_folder(folder.as_ref(), |folder| {
         let mut extra = classifier_config::<B>(config, task.labels(), pooling)?;
-        extra.push((B::DROPOUT_FIELD, json!(model.head.dropout())));
+        extra.push((B::dropout_field(config), json!(model.head.dropout())));
         write_weights(folder, mapped(model, "", &B::key_map(config))?, config, &extra, format)?;
-        write_tokenizer(folder, task.tokenizer(), task.max_length(), B::INPUT_NAMES)?;
+        write_tokenizer(folder, task.tokenizer(), task.max_length(), B::input_names(config))?;
         if pooling != B::classification_pooling(config) {
             let path = folder.join("modeling_rekindle.py");
             super::write_file(&path, |file| file.write_all(MODELLING.as_bytes()))?;

@@ -29,7 +29,7 @@ impl Signature {
     pub(crate) fn of<B: FromPretrained>(backbone: &B, config: &B::Config, max_length: usize) -> Self {
         Self {
             rekindle: env!("CARGO_PKG_VERSION").into(),
-            inputs: B::INPUT_NAMES.iter().map(|name| name.to_string()).collect(),
+            inputs: B::input_names(config).iter().map(|name| name.to_string()).collect(),
             max_length,
             pooling: backbone.pooling(),
             width: B::hidden_size(config),
@@ -47,8 +47,8 @@ impl Signature {
         if !(1..=longest).contains(&self.max_length) {
             return differs("max_length", self.max_length.to_string(), format!("1 to {longest}, as config.json says"));
         }
-        if self.inputs != B::INPUT_NAMES {
-            return differs("inputs", self.inputs.join(", "), B::INPUT_NAMES.join(", "));
+        if self.inputs != B::input_names(config) {
+            return differs("inputs", self.inputs.join(", "), B::input_names(config).join(", "));
         }
         Ok(())
     }
@@ -68,7 +68,7 @@ pub(crate) fn save_extractor<B: FromPretrained>(
         let extra = [("architectures", vec![architecture].into())];
         let tensors = mapped(backbone, BACKBONE, &B::key_map(config))?;
         write_weights(folder, tensors, config, &extra, &SaveFormat::default())?;
-        write_tokenizer(folder, tokenizer, signature.max_length, B::INPUT_NAMES)?;
+        write_tokenizer(folder, tokenizer, signature.max_length, B::input_names(config))?;
         Ok(write_json(&folder.join(SIGNATURE), signature)?)
     })
 }

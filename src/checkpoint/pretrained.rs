@@ -29,6 +29,16 @@ pub trait FromPretrained: Backbone {
     /// The field of `config.json` that keeps a classification head's dropout.
     const DROPOUT_FIELD: &'static str = "classifier_dropout";
 
+    /// [`INPUT_NAMES`](Self::INPUT_NAMES), where the configuration decides.
+    fn input_names(_config: &Self::Config) -> &'static [&'static str] {
+        Self::INPUT_NAMES
+    }
+
+    /// [`DROPOUT_FIELD`](Self::DROPOUT_FIELD), where the configuration decides.
+    fn dropout_field(_config: &Self::Config) -> &'static str {
+        Self::DROPOUT_FIELD
+    }
+
     /// Says whether a network of this configuration can be built here.
     ///
     /// # Errors
@@ -316,7 +326,7 @@ pub fn save_pretrained_as<'a, B: FromPretrained, H: Module + ModuleDisplay>(
             write_json(&folder.join("preprocessor_config.json"), preprocessor)?;
         }
         match tokenizer {
-            Some(tokenizer) => write_tokenizer(folder, tokenizer, B::max_length(config), B::INPUT_NAMES),
+            Some(tokenizer) => write_tokenizer(folder, tokenizer, B::max_length(config), B::input_names(config)),
             None => Ok(()),
         }
     })

@@ -36,7 +36,7 @@ pub fn save_reader<B: FromPretrained>(
     write_model_folder(folder.as_ref(), |folder| {
         let class = format!("{}{CLASS}", B::class_prefix(config));
         write_model(folder, model, config, &[("architectures", json!([class]))])?;
-        write_tokenizer(folder, task.tokenizer(), B::max_length(config), B::INPUT_NAMES)?;
+        write_tokenizer(folder, task.tokenizer(), B::max_length(config), B::input_names(config))?;
         Ok(card.write(folder)?)
     })
 }

@@ -33,9 +33,9 @@ pub fn save_tagger<B: FromPretrained>(
     write_model_folder(folder.as_ref(), |folder| {
         let mut extra = label_maps(task.labels());
         extra.push(("architectures", json!([format!("{}{CLASS}", B::class_prefix(config))])));
-        extra.push((B::DROPOUT_FIELD, json!(model.head.dropout())));
+        extra.push((B::dropout_field(config), json!(model.head.dropout())));
         write_model(folder, model, config, &extra)?;
-        write_tokenizer(folder, task.tokenizer(), task.max_length(), B::INPUT_NAMES)?;
+        write_tokenizer(folder, task.tokenizer(), task.max_length(), B::input_names(config))?;
         Ok(card.write(folder)?)
     })
 }

@@ -336,7 +336,9 @@ fn check_frame(tokenizer: &Tokenizer) -> Result<(), DataError> {
     let frames = || tokenizer.encode("", true).is_ok() && tokenizer.encode(("", ""), true).is_ok();
     match catch_unwind(AssertUnwindSafe(frames)) {
         Ok(_) => Ok(()),
-        Err(_) => Err(failed("settings", &"its post-processor names a token that it does not define; download it again")),
+        Err(_) => {
+            Err(failed("settings", &"its post-processor names a token that it does not define; download it again"))
+        }
     }
 }
 

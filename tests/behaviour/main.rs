@@ -4,6 +4,7 @@
 
 mod accumulation;
 mod answering;
+mod auto;
 mod averaging;
 mod cache;
 mod cache_faults;

@@ -4,8 +4,8 @@ use super::device;
 use burn::tensor::{Int, Tensor, TensorData};
 use rekindle::Model;
 use rekindle::backbone::{
-    Albert, Backbone, Bart, Bert, ConvNext, DecoderStart, Dinov2, DistilBert, Electra, Esm, Gemma2, Gemma3, Gpt2,
-    GptNeox, ImageInput, ImageText, Llama, MaskedIds, Mistral, Mixtral, MpNet, Opt, Phi3, Pooled, Pooling, Qwen2,
+    Albert, AutoText, Backbone, Bart, Bert, ConvNext, DecoderStart, Dinov2, DistilBert, Electra, Esm, Gemma2, Gemma3,
+    Gpt2, GptNeox, ImageInput, ImageText, Llama, MaskedIds, Mistral, Mixtral, MpNet, Opt, Phi3, Pooled, Pooling, Qwen2,
     Qwen3, ResNet, Roberta, Seq2SeqInput, SpeechInput, Swin, T5, T5Encoder, TextInput, Vit, Whisper,
 };
 use rekindle::checkpoint::FromPretrained;
@@ -30,6 +30,12 @@ backbones! {
         "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9, "pad_token_id": 0};
     roberta: Roberta, text(), [Cls, Mean, Pooler], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
         "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9, "type_vocab_size": 1};
+    auto_roberta: AutoText, text(), [Cls, Mean, Pooler], {"model_type": "roberta", "vocab_size": 20, "hidden_size": 8,
+        "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9,
+        "type_vocab_size": 1};
+    auto_llama: AutoText, text(), [Mean, LastToken], {"model_type": "llama", "vocab_size": 20, "hidden_size": 8,
+        "num_hidden_layers": 3, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 12,
+        "pad_token_id": 0};
     llama: Llama, text(), [Cls, Mean, LastToken], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
         "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 12, "pad_token_id": 0};
     mistral: Mistral, text(), [Mean, LastToken], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,

@@ -94,7 +94,9 @@ fn check_model(folder: &Path, options: &Options) -> Result<Findings> {
     let outputs = folder.join("expected.safetensors");
     if !outputs.is_file() {
         let folder = folder.display();
-        return Err(Unsupported(format!("`{folder}` holds no expected.safetensors; outputs are compared with it")).into());
+        return Err(
+            Unsupported(format!("`{folder}` holds no expected.safetensors; outputs are compared with it")).into()
+        );
     }
     let checkpoint = Checkpoint::open(folder)?;
     let (name, case) = classes::of(&checkpoint)?;
