@@ -4,6 +4,7 @@ pub(crate) mod config;
 mod encoder;
 mod features;
 mod input;
+pub(crate) mod rope;
 mod seq2seq;
 mod stages;
 mod text_state;
@@ -12,8 +13,8 @@ mod vision;
 
 pub use encoder::{
     Albert, AlbertConfig, Bert, BertConfig, DistilBert, DistilBertConfig, Electra, ElectraConfig, Esm, EsmConfig,
-    EsmPositions, MpNet, MpNetConfig, Roberta, RobertaConfig, albert_key_map, bert_key_map, distilbert_key_map,
-    electra_key_map, esm_key_map, mpnet_key_map, roberta_key_map,
+    EsmPositions, LayerType, ModernBert, ModernBertConfig, MpNet, MpNetConfig, Roberta, RobertaConfig, albert_key_map,
+    bert_key_map, distilbert_key_map, electra_key_map, esm_key_map, modernbert_key_map, mpnet_key_map, roberta_key_map,
 };
 pub(crate) use features::first_token;
 pub use features::{Maps, Pooled, Pooling, TextFeatures, Tied, Tokens};

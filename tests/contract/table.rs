@@ -5,8 +5,8 @@ use burn::tensor::{Int, Tensor, TensorData};
 use rekindle::Model;
 use rekindle::backbone::{
     Albert, Backbone, Bart, Bert, ConvNext, DecoderStart, Dinov2, DistilBert, Electra, Esm, ImageInput, ImageText,
-    MaskedIds, MpNet, Pooled, Pooling, ResNet, Roberta, Seq2SeqInput, SpeechInput, Swin, T5, T5Encoder, TextInput, Vit,
-    Whisper,
+    MaskedIds, ModernBert, MpNet, Pooled, Pooling, ResNet, Roberta, Seq2SeqInput, SpeechInput, Swin, T5, T5Encoder,
+    TextInput, Vit, Whisper,
 };
 use rekindle::checkpoint::FromPretrained;
 use rekindle::head::{Classifier, TaskHead};
@@ -45,6 +45,12 @@ backbones! {
     esm_of_absolute_positions: Esm, text(), [Mean], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 2,
         "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9, "pad_token_id": 0,
         "emb_layer_norm_before": true};
+    modernbert: ModernBert, text(), [Cls, Mean, Pooler], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9, "pad_token_id": 0,
+        "local_attention": 2, "global_attn_every_n_layers": 2, "classifier_bias": true};
+    biased_modernbert: ModernBert, text(), [Mean], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9, "pad_token_id": 0,
+        "local_attention": 2, "attention_bias": true, "mlp_bias": true, "norm_bias": true};
     vit: Vit, image(12, 8), [Cls, Mean, Pooler], {"hidden_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2,
         "intermediate_size": 12, "image_size": 8, "patch_size": 4};
     deit: Vit, image(8, 8), [Cls, Mean, Pooler], {"model_type": "deit", "hidden_size": 8, "num_hidden_layers": 3,

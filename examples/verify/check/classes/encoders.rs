@@ -1,7 +1,7 @@
 //! Encoders.
 
 use crate::check::case::classes;
-use rekindle::backbone::{Albert, Bert, DistilBert, Electra, Esm, MpNet, Roberta};
+use rekindle::backbone::{Albert, Bert, DistilBert, Electra, Esm, ModernBert, MpNet, Roberta};
 use rekindle::head::{Classifier, MaskedLm, MultipleChoice, Pretraining, ReplacedToken, SpanHead, TokenClassifier};
 
 classes! {
@@ -59,4 +59,10 @@ classes! {
     "EsmForMaskedLM" => With<Esm, MaskedLm>,
     "EsmForSequenceClassification" => With<Esm, Classifier>,
     "EsmForTokenClassification" => With<Esm, TokenClassifier>,
+    "ModernBertModel" => Body<ModernBert>,
+    "ModernBertForMaskedLM" => With<ModernBert, MaskedLm>,
+    "ModernBertForSequenceClassification" => With<ModernBert, Classifier>,
+    "ModernBertForTokenClassification" => With<ModernBert, TokenClassifier>,
+    "ModernBertForMultipleChoice" => With<ModernBert, MultipleChoice>,
+    "ModernBertForQuestionAnswering" => With<ModernBert, SpanHead>,
 }

@@ -7,8 +7,8 @@ use crate::check::inputs::Inputs;
 use crate::check::task::{Task, Traced};
 use burn::tensor::Device;
 use rekindle::backbone::{
-    Albert, Bert, BertConfig, DistilBert, Electra, ElectraConfig, Esm, MpNet, Pooled, Pooling, Roberta, TextFeatures,
-    Tokens,
+    Albert, Bert, BertConfig, DistilBert, Electra, ElectraConfig, Esm, ModernBert, MpNet, Pooled, Pooling, Roberta,
+    TextFeatures, Tokens,
 };
 use rekindle::checkpoint::{Checkpoint, CheckpointError, FromPretrained, Tensors};
 use rekindle::head::{
@@ -125,7 +125,7 @@ macro_rules! masked_lm {
         }
     )*};
 }
-masked_lm!(Albert, Bert, DistilBert, Electra, Esm, MpNet, Roberta);
+masked_lm!(Albert, Bert, DistilBert, Electra, Esm, ModernBert, MpNet, Roberta);
 
 impl Task<Electra> for ReplacedToken {
     fn fresh(_: &Checkpoint, config: &ElectraConfig, device: &Device) -> Result<Self> {
