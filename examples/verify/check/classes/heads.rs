@@ -7,8 +7,8 @@ use crate::check::inputs::Inputs;
 use crate::check::task::{Task, Traced};
 use burn::tensor::Device;
 use rekindle::backbone::{
-    Albert, Bert, BertConfig, DistilBert, Electra, ElectraConfig, Esm, ModernBert, MpNet, Pooled, Pooling, Roberta,
-    TextFeatures, Tokens,
+    Albert, Bert, BertConfig, DebertaV2, DistilBert, Electra, ElectraConfig, Esm, EuroBert, ModernBert, MpNet,
+    NomicBert, Pooled, Pooling, Roberta, TextFeatures, Tokens,
 };
 use rekindle::checkpoint::{Checkpoint, CheckpointError, FromPretrained, Tensors};
 use rekindle::head::{
@@ -125,7 +125,7 @@ macro_rules! masked_lm {
         }
     )*};
 }
-masked_lm!(Albert, Bert, DistilBert, Electra, Esm, ModernBert, MpNet, Roberta);
+masked_lm!(Albert, Bert, DebertaV2, DistilBert, Electra, Esm, EuroBert, ModernBert, MpNet, NomicBert, Roberta);
 
 impl Task<Electra> for ReplacedToken {
     fn fresh(_: &Checkpoint, config: &ElectraConfig, device: &Device) -> Result<Self> {

@@ -6,8 +6,8 @@ use crate::check::inputs::Inputs;
 use crate::check::task::{Named, Traced};
 use burn::tensor::Device;
 use rekindle::backbone::{
-    Albert, Backbone, Bert, DistilBert, Electra, Esm, ModernBert, MpNet, Pooling, Roberta, T5Encoder, TextFeatures,
-    TextInput, TextState,
+    Albert, Backbone, Bert, DebertaV2, DistilBert, Electra, Esm, EuroBert, ModernBert, MpNet, NomicBert, Pooling,
+    Roberta, T5Encoder, TextFeatures, TextInput, TextState,
 };
 use rekindle::checkpoint::FromPretrained;
 
@@ -26,7 +26,7 @@ macro_rules! traced {
         }
     )*};
 }
-traced!(Albert, Bert, DistilBert, Electra, Esm, ModernBert, MpNet, Roberta, T5Encoder);
+traced!(Albert, Bert, DebertaV2, DistilBert, Electra, Esm, EuroBert, ModernBert, MpNet, NomicBert, Roberta, T5Encoder);
 
 /// The pooler where the file has one.
 pub(super) fn pooling<B: FromPretrained>(config: &B::Config, keys: &[String]) -> Pooling {
