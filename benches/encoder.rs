@@ -155,7 +155,7 @@ fn operations(criterion: &mut Criterion) {
 fn cache_read(criterion: &mut Criterion) {
     let device = Device::flex();
     let hidden = random([BATCH, SEQ, HIDDEN]).inner();
-    let state = TextState { hidden, mask: Tensor::full([BATCH, SEQ], true, &device), pooler_output: None };
+    let state = TextState::new(hidden, Tensor::full([BATCH, SEQ], true, &device));
     let records = state.encode();
     let records: Vec<_> = records.iter().collect();
     criterion.bench_function("cache read 32 x 32 from memory", |bencher| {

@@ -63,7 +63,7 @@ struct Args {
     /// Longest text in tokens.
     #[arg(long, default_value_t = 128)]
     max_length: usize,
-    /// cls, mean or pooler.
+    /// cls, mean, pooler or lasttoken.
     #[arg(long, default_value_t = Pooling::Mean)]
     pooling: Pooling,
     /// Share of each label that is spread over all of them.

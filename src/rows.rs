@@ -60,9 +60,13 @@ macro_rules! rows {
     };
 }
 
-/// Row lengths of a right-padded mask `[rows, seq]` (true = real token).
+/// Row lengths by a mask `[rows, seq]` (true = real token): padding on the right is cut off, padding on the left is not.
 pub fn mask_lengths(mask: &Tensor<2, Bool>) -> Vec<usize> {
-    mask.clone().int().sum_dim(1).into_data().iter::<i64>().map(|length| length as usize).collect()
+    let [rows, seq] = mask.dims();
+    let real: Vec<bool> = mask.to_data().iter::<bool>().collect();
+    let length =
+        |row: usize| real[row * seq..(row + 1) * seq].iter().rposition(|real| *real).map_or(0, |last| last + 1);
+    (0..rows).map(length).collect()
 }
 
 macro_rules! leaf {
@@ -328,5 +332,17 @@ fn join(parts: &[&Part], padded: bool, dtype: DType, rank: usize) -> Option<Tens
 fn widen(from: &[u8], to: &mut [u8]) {
     for (to, from) in to.chunks_exact_mut(4).zip(from.chunks_exact(2)) {
         to.copy_from_slice(&bf16::from_ne_bytes([from[0], from[1]]).to_f32().to_ne_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_on_the_right_is_cut_off_and_padding_on_the_left_is_not() {
+        let mask = [[true, true, false], [false, true, true], [false, true, false], [false, false, false]];
+        let mask = Tensor::<2, Bool>::from_data(mask, &crate::nn::test_device());
+        assert_eq!(mask_lengths(&mask), [2, 3, 2, 0]);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use rekindle::data::{TextTokenizer, TokenRow, pad_rows};
+use rekindle::data::{DataError, TextTokenizer, TokenRow, pad_rows, train_wordpiece};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -126,4 +126,13 @@ fn rows_are_padded_as_by_the_collator_of_transformers() {
             assert_eq!(padded.type_ids, types.concat());
         }
     }
+}
+
+#[test]
+fn a_template_that_names_an_unknown_token_is_an_error() {
+    let tokenizer = train_wordpiece(&["one two three".to_string()], 40).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&tokenizer.to_json().unwrap()).unwrap();
+    json["post_processor"]["special_tokens"].as_object_mut().unwrap().remove("[SEP]").unwrap();
+    let error = TextTokenizer::from_bytes(json.to_string()).unwrap_err();
+    assert!(matches!(error, DataError::Tokenizer { .. }), "{error}");
 }

@@ -15,6 +15,8 @@ pub enum Pooling {
     /// The decoder's last hidden state at the last end-of-sequence token of the source, as BART classifies. A backbone that
     /// reads one text takes its last real token, which is the one that tokenizers end a text with.
     Eos,
+    /// The last hidden state of the last real token, which in a decoder has seen all others.
+    LastToken,
 }
 
 impl std::str::FromStr for Pooling {
@@ -25,7 +27,8 @@ impl std::str::FromStr for Pooling {
             "mean" => Ok(Self::Mean),
             "pooler" => Ok(Self::Pooler),
             "eos" => Ok(Self::Eos),
-            other => Err(format!("no pooling is called `{other}`; use cls, mean, pooler or eos")),
+            "lasttoken" => Ok(Self::LastToken),
+            other => Err(format!("no pooling is called `{other}`; use cls, mean, pooler, eos or lasttoken")),
         }
     }
 }
@@ -37,6 +40,7 @@ impl std::fmt::Display for Pooling {
             Self::Mean => "mean",
             Self::Pooler => "pooler",
             Self::Eos => "eos",
+            Self::LastToken => "lasttoken",
         })
     }
 }
@@ -93,7 +97,7 @@ pub struct TextFeatures {
     pub hidden: Tensor<3>,
     /// True for real tokens, `[batch, seq]`.
     pub mask: Tensor<2, Bool>,
-    /// What the pooler made, `[batch, hidden]`; `None` where the backbone has none, then `pooling` says how to pool.
+    /// What the backbone itself pooled, `[batch, hidden]`; `None` where it did not, then `pooling` says how to pool.
     pub pooler_output: Option<Tensor<2>>,
     /// How [`Pooled::pooled`] makes one vector a row.
     pub pooling: Pooling,
@@ -104,9 +108,11 @@ pub struct TextFeatures {
 impl Pooled for TextFeatures {
     fn pooled(&self) -> Tensor<2> {
         match (&self.pooler_output, self.pooling) {
-            (Some(output), Pooling::Pooler) => output.clone(),
+            (Some(output), Pooling::Pooler | Pooling::LastToken) => output.clone(),
             (_, Pooling::Mean) => mean_pool(self.hidden.clone(), self.mask.clone()),
-            (_, Pooling::Eos) => at_places(self.hidden.clone(), last_true(self.mask.clone())),
+            (_, Pooling::Eos) | (None, Pooling::LastToken) => {
+                token_at(self.hidden.clone(), last_real(self.mask.clone()))
+            }
             _ => first_token(self.hidden.clone()),
         }
     }
@@ -143,18 +149,18 @@ pub(crate) fn first_token(hidden: Tensor<3>) -> Tensor<2> {
     hidden.narrow(1, 0, 1).reshape([batch, width])
 }
 
-/// `[batch, seq, hidden]` to the `[batch, hidden]` at one place a row.
-pub(in crate::backbone) fn at_places(hidden: Tensor<3>, places: Tensor<1, Int>) -> Tensor<2> {
-    let [batch, _, width] = hidden.dims();
-    let index = places.reshape([batch, 1, 1]).expand([batch, 1, width]);
-    hidden.gather(1, index).reshape([batch, width])
+/// `[batch, seq, hidden]` to the tokens at `places`, `[batch]`, one a row: `[batch, hidden]`.
+pub(crate) fn token_at(hidden: Tensor<3>, places: Tensor<1, Int>) -> Tensor<2> {
+    let [batch, seq, width] = hidden.dims();
+    let starts = Tensor::<1, Int>::arange(0..batch as i64, &places.device()) * seq as i64;
+    hidden.reshape([batch * seq, width]).select(0, starts + places)
 }
 
-/// The last place of each row of `[batch, seq]` that is true, `[batch]`; 0 where none is.
-pub(in crate::backbone) fn last_true(places: Tensor<2, Bool>) -> Tensor<1, Int> {
-    let [batch, seq] = places.dims();
-    let numbers = Tensor::<1, Int>::arange(0..seq as i64, &places.device()).unsqueeze::<2>();
-    (places.int() * numbers).max_dim(1).reshape([batch])
+/// The place of each row's last true, `[batch]`; 0 in a row without any.
+pub(crate) fn last_real(mask: Tensor<2, Bool>) -> Tensor<1, Int> {
+    let [batch, seq] = mask.dims();
+    let places = Tensor::<1, Int>::arange(0..seq as i64, &mask.device()).unsqueeze::<2>();
+    (mask.int() * places).max_dim(1).reshape([batch])
 }
 
 /// The mean over real tokens; 0 for a row without any.

@@ -8,7 +8,7 @@ pub struct TextInput {
     pub ids: Tensor<2, Int>,
     /// Segment ids, `[batch, seq]`: 0 for the first text, 1 for the second.
     pub type_ids: Tensor<2, Int>,
-    /// True for real tokens, false for the padding on the right, `[batch, seq]`.
+    /// True for real tokens, false for padding, `[batch, seq]`. Padding stands on the right, or on the left of a decoder.
     pub mask: Tensor<2, Bool>,
 }
 crate::rows!(TextInput {} padded { ids, type_ids, mask } by mask);
@@ -140,6 +140,22 @@ pub enum InputError {
         bins: usize,
         /// Frames of the network.
         frames: usize,
+    },
+    /// Rows that may be padded, without an id to tell padding by.
+    #[error(
+        "the last token of {rows} rows cannot be told: the configuration has no `pad_token_id`; set it, or pass one row"
+    )]
+    NoPaddingToken {
+        /// Rows of the batch.
+        rows: usize,
+    },
+    /// A row whose last token that is not `pad_token_id` is padding by its mask.
+    #[error(
+        "row {row} would be pooled at its padding, which is not made of the network's `pad_token_id`; pad with that id"
+    )]
+    PooledPadding {
+        /// The row of the batch.
+        row: usize,
     },
     /// Nothing to read.
     #[error("the batch is empty: it has {rows} rows of {seq} tokens")]

@@ -1,26 +1,34 @@
 //! [`Backbone`]: a network body that runs stage by stage, and what heads may see of it.
 
 pub(crate) mod config;
+mod decoder;
 mod encoder;
 mod features;
 mod input;
 pub(crate) mod rope;
+mod routed;
 mod seq2seq;
 mod stages;
 mod text_state;
 mod towers;
 mod vision;
 
+pub use decoder::{
+    CausalDecoder, Gemma2, Gemma2Config, Gemma3, Gemma3Config, Gpt2, Gpt2Config, GptNeox, GptNeoxConfig, LayerKind,
+    Llama, LlamaConfig, Mistral, MistralConfig, Mixtral, MixtralConfig, Opt, OptConfig, Phi3, Phi3Config, Qwen2,
+    Qwen2Config, Qwen3, Qwen3Config,
+};
 pub use encoder::{
     Albert, AlbertConfig, Bert, BertConfig, DebertaV2, DebertaV2Config, DistilBert, DistilBertConfig, Electra,
-    ElectraConfig, Esm, EsmConfig, EsmPositions, EuroBert, EuroBertConfig, Kinds, LayerType, ModernBert,
-    ModernBertConfig, MpNet, MpNetConfig, NomicBert, NomicBertConfig, Roberta, RobertaConfig, albert_key_map,
-    bert_key_map, deberta_v2_key_map, distilbert_key_map, electra_key_map, esm_key_map, eurobert_key_map,
-    modernbert_key_map, mpnet_key_map, nomic_bert_key_map, roberta_key_map,
+    ElectraConfig, Esm, EsmConfig, EsmPositions, EuroBert, EuroBertConfig, Kinds, ModernBert, ModernBertConfig, MpNet,
+    MpNetConfig, NomicBert, NomicBertConfig, Roberta, RobertaConfig, albert_key_map, bert_key_map, deberta_v2_key_map,
+    distilbert_key_map, electra_key_map, esm_key_map, eurobert_key_map, modernbert_key_map, mpnet_key_map,
+    nomic_bert_key_map, roberta_key_map,
 };
-pub(crate) use features::first_token;
 pub use features::{Maps, Pooled, Pooling, TextFeatures, Tied, Tokens};
+pub(crate) use features::{first_token, last_real};
 pub use input::{InputError, TextInput};
+pub use routed::{Routed, RoutedFeatures, RoutedState};
 pub use seq2seq::{
     Bart, BartConfig, DecoderStart, EosTokens, MaskedIds, Memory, Seq2SeqFeatures, Seq2SeqInput, Seq2SeqState,
     SpeechInput, T5, T5Config, T5Encoder, Target, Whisper, WhisperConfig, bart_key_map, t5_encoder_key_map, t5_key_map,

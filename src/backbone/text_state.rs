@@ -1,5 +1,5 @@
-use super::{Pooling, TextFeatures};
-use burn::tensor::{Bool, Tensor};
+use super::{Pooling, TextFeatures, features::token_at};
+use burn::tensor::{Bool, Int, Tensor};
 
 /// What flows between the stages of a network that reads one text a row.
 #[derive(Clone, Debug)]
@@ -10,18 +10,22 @@ pub struct TextState {
     pub mask: Tensor<2, Bool>,
     /// What a pooler made, `[batch, hidden]`; `None` before it and where there is none.
     pub pooler_output: Option<Tensor<2>>,
+    /// The place of each row's last token, `[batch]`, where the network pools there by its own rule.
+    pub last_token: Option<Tensor<1, Int>>,
 }
-crate::rows!(TextState { pooler_output } padded { hidden, mask } by mask);
+crate::rows!(TextState { pooler_output, last_token } padded { hidden, mask } by mask);
 
 impl TextState {
     /// The state after the embeddings.
     pub fn new(hidden: Tensor<3>, mask: Tensor<2, Bool>) -> Self {
-        Self { hidden, mask, pooler_output: None }
+        Self { hidden, mask, pooler_output: None, last_token: None }
     }
 
     /// What heads see of the last state; `token_embedding` is `[vocabulary, hidden]`.
     pub fn into_features(self, pooling: Pooling, token_embedding: Tensor<2>) -> TextFeatures {
-        let Self { hidden, mask, pooler_output } = self;
+        let Self { hidden, mask, pooler_output, last_token } = self;
+        let last = || last_token.map(|places| token_at(hidden.clone(), places));
+        let pooler_output = pooler_output.or_else(last);
         TextFeatures { hidden, mask, pooler_output, pooling, token_embedding }
     }
 }

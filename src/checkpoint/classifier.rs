@@ -78,7 +78,7 @@ fn classifier_config<B: FromPretrained>(
     extra.push(("problem_type", json!(ONE_CLASS_A_ROW)));
     if pooling == own {
         extra.push(("architectures", json!([format!("{prefix}ForSequenceClassification")])));
-    } else if prefix != "Bert" {
+    } else if prefix != "Bert" || pooling == Pooling::LastToken {
         return Err(unsupported(
             "pooling",
             pooling,
@@ -146,5 +146,5 @@ fn check_task(checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
 fn pooling_without_card(checkpoint: &Checkpoint, own: Pooling) -> Result<Pooling, CheckpointError> {
     let Some(name) = checkpoint.field("rekindle_pooling") else { return Ok(own) };
     let known = name.as_str().and_then(|name| name.parse().ok());
-    known.ok_or_else(|| unsupported("rekindle_pooling", name, "cls, mean or pooler"))
+    known.ok_or_else(|| unsupported("rekindle_pooling", name, "cls, mean, pooler or lasttoken"))
 }

@@ -364,7 +364,7 @@ pub(super) fn write_model_folder(folder: &Path, fill: impl FnOnce(&Path) -> Resu
 /// Keys of `config.json` that speak of another file or of how the weights were stored before.
 const OUTDATED: [&str; 3] = ["auto_map", "rekindle_pooling", "torch_dtype"];
 
-/// Writes weights and configuration into `folder`, as they are; `extra` as in [`write_weights`].
+/// [`write_weights`] of a model, in one file of float32.
 pub(super) fn write_model<B: FromPretrained, H: Module + ModuleDisplay>(
     folder: &Path,
     model: &Model<B, H>,

@@ -94,17 +94,16 @@ pub fn save_tensors(
     tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
     metadata: &[(&str, &str)],
 ) -> Result<(), CheckpointError> {
-    save_tensors_in(path.as_ref(), tensors, metadata, SaveDtype::F32)
+    save_tensors_in(path.as_ref(), tensors.into_iter().collect(), metadata, SaveDtype::F32)
 }
 
 /// As [`save_tensors`], in another number type.
 pub(super) fn save_tensors_in(
     path: &Path,
-    tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
+    tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
     metadata: &[(&str, &str)],
     dtype: SaveDtype,
 ) -> Result<(), CheckpointError> {
-    let tensors: Vec<_> = tensors.into_iter().collect();
     tensors.iter().try_for_each(|(key, _, values)| dtype.check(key, values))?;
     let (header, values) = layout(path, tensors, metadata, dtype)?;
     write_file(path, |file| write_tensors(file, &header, values, dtype))

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -118,6 +118,7 @@ impl TextTokenizer {
         // Published files carry settings such as "pad every text to 128", which would undo dynamic padding.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| failed("settings", &error))?;
+        check_frame(&inner)?;
         let special = SpecialIds::find(&inner, configs);
         let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
         Ok(Self { inner, special, vocab_size })
@@ -326,6 +327,18 @@ fn parse(json: &[u8]) -> Result<Tokenizer, String> {
     match catch_unwind(|| Tokenizer::from_bytes(json)) {
         Ok(tokenizer) => tokenizer.map_err(|error| error.to_string()),
         Err(_) => Err("a part of it is malformed; download it again".into()),
+    }
+}
+
+/// Says whether special tokens can be put around texts: tokenizers 0.23 panics where a template names one that the file
+/// does not define, and only when it encodes.
+fn check_frame(tokenizer: &Tokenizer) -> Result<(), DataError> {
+    let frames = || tokenizer.encode("", true).is_ok() && tokenizer.encode(("", ""), true).is_ok();
+    match catch_unwind(AssertUnwindSafe(frames)) {
+        Ok(_) => Ok(()),
+        Err(_) => {
+            Err(failed("settings", &"its post-processor names a token that it does not define; download it again"))
+        }
     }
 }
 

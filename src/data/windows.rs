@@ -53,11 +53,11 @@ impl WindowRow {
     /// all.
     pub fn tokens_of(&self, start: usize, end: usize) -> Option<(usize, usize)> {
         let held = || self.offsets.iter().enumerate().filter_map(|(token, bytes)| Some((token, (*bytes)?)));
-        let (first, last) = (held().next()?.1, held().last()?.1);
+        let (first, last) = (held().next()?.1, held().next_back()?.1);
         if first.0 > start || last.1 < end {
             return None;
         }
-        let begins = held().filter(|(_, bytes)| bytes.0 <= start).last()?.0;
+        let begins = held().rfind(|(_, bytes)| bytes.0 <= start)?.0;
         let ends = held().find(|(_, bytes)| bytes.1 >= end)?.0;
         (begins <= ends).then_some((begins, ends))
     }

@@ -93,6 +93,12 @@ impl<L: RowLoss> Classifier<L> {
         self
     }
 
+    /// The same head without a bias in the linear map, as decoders' have it (`score`).
+    pub fn without_bias(mut self) -> Self {
+        self.linear.bias = None;
+        self
+    }
+
     /// The same head with a norm after the activation, as ModernBERT's has it.
     pub fn with_norm(mut self, norm: LayerNorm) -> Self {
         self.norm = Some(norm);

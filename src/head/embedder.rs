@@ -1,7 +1,8 @@
-use super::row_loss::check_numbers;
-use super::{Loss, Scores, TaskHead};
+use super::row_loss::{check_numbers, rows_of};
+use super::{Loss, TaskHead};
 use crate::backbone::{InputError, Pooled};
 use crate::loss::{LossError, cosent, cosine_error, cosine_similarity, in_batch_negatives, normalise};
+use crate::metric::Scores;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -123,7 +124,7 @@ impl<F: Pooled> TaskHead<F> for SentenceEmbedder {
             seen.add_hits(right, pairs);
         } else {
             let cosines = cosine_similarity(first, second.narrow(0, 0, pairs));
-            seen.add_outputs(super::row_loss::rows_of(cosines), super::row_loss::rows_of(scores));
+            seen.add_outputs(rows_of(cosines), rows_of(scores));
         }
     }
 }

@@ -29,7 +29,10 @@ pub(super) fn multiply(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], add: bool)
         return;
     }
     if pairs == 0 {
-        return if add { () } else { out.fill(0.0) };
+        if !add {
+            out.fill(0.0);
+        }
+        return;
     }
     let (left, right) = rayon::join(|| Left::pack(a), || panels(b));
     out.par_chunks_mut(TASK * columns).enumerate().for_each(|(task, out)| {

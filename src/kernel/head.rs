@@ -187,7 +187,7 @@ impl Scratch {
                 let left = Table { values: probabilities, stride: keys };
                 multiply_transposed(left, count, gradient, width, value_gradient);
             }
-            softmax_backward(probabilities, keys, head.scale, &self.sights, changes);
+            softmax_backward(probabilities, keys, head.scale, changes);
             let left = Table { values: changes, stride: keys };
             let key = Table { values: &self.key[rows.start..], stride: width };
             self.out.fill(0.0);
@@ -257,7 +257,8 @@ impl Scratch {
 }
 
 /// The first key that a query sees and the first after them that it does not, among those that a block of queries sees;
-/// `None` where there is none: its scores are all equal, so that it gets the mean of all values, and have no gradient.
+/// `None` where there is none: its scores are all equal, so that it gets the mean of all values. Their gradient is that of
+/// the products, as where Transformers adds a mask to them.
 type Sight = Option<[usize; 2]>;
 
 /// Rows of `width` to rows of `padded`.
@@ -346,16 +347,8 @@ vectorised! {
 
 vectorised! {
     /// Turns gradients of probabilities into those of products.
-    fn softmax_backward<'a, S>(
-        probabilities: &'a [f32],
-        keys: usize,
-        scale: f32,
-        sights: &'a [Sight],
-        changes: &'a mut [f32],
-    ) {
-        let rows = changes.chunks_exact_mut(keys).zip(probabilities.chunks_exact(keys));
-        for ((changes, probabilities), sight) in rows.zip(sights) {
-            let scale = if sight.is_some() { scale } else { 0.0 };
+    fn softmax_backward<'a, S>(probabilities: &'a [f32], keys: usize, scale: f32, changes: &'a mut [f32]) {
+        for (changes, probabilities) in changes.chunks_exact_mut(keys).zip(probabilities.chunks_exact(keys)) {
             let mean = sum_of_pairs(changes, probabilities, |sum, change, value| fma::<S>(change, value, sum));
             for (change, value) in changes.iter_mut().zip(probabilities) {
                 *change = value * (*change - mean) * scale;

@@ -219,7 +219,7 @@ fn attention_agrees() {
                 });
                 let scores = query.matmul(key.swap_dims(2, 3)) / (width as f64).sqrt();
                 let hide = visible.clone().bool_not().reshape([batch, 1, 1, keys]).expand(scores.dims());
-                let scores = scores.mask_fill(hide, -1e30);
+                let scores = scores.clone() + (hide.float() * -1e30).cast(scores.dtype());
                 let exponents = (scores.clone() - scores.detach().max_dim(3)).exp();
                 let probabilities = exponents.clone() / exponents.sum_dim(3);
                 let mask = mask(&probabilities.clone().reshape([batch * heads * queries, keys]), draw);

@@ -96,8 +96,8 @@ impl Scoring {
 /// divides `heads`, and head `h` reads group `h / (heads / groups)`. Queries are the last places of the keys. `visible`,
 /// `[batch, keys]`, is true where a key may be looked at; everywhere if `None`. Gives `[batch, heads, queries, width]`.
 ///
-/// A query that may look nowhere gets the mean of all values, as in Transformers' eager attention. Dropout acts on the
-/// probabilities. The same bits come out on plain and autodiff devices.
+/// A query that may look nowhere gets the mean of all values, as in Transformers' eager attention, and its gradient. Dropout
+/// acts on the probabilities. The same bits come out on plain and autodiff devices.
 pub fn attend(
     query: Tensor<4>,
     key: Tensor<4>,
@@ -181,21 +181,23 @@ pub fn multi_head_attention(
     merge_heads(attention(query, key, value, mask, dropout))
 }
 
-/// Scores `[batch, heads, query, key]` without what `mask`, broadcast to them, does not allow.
+/// Scores `[batch, heads, query, key]` without what `mask`, broadcast to them, does not allow. It is added, not filled in, as
+/// in Transformers: a query that may look nowhere still passes gradients on.
 pub(super) fn masked(scores: Tensor<4>, mask: Option<Tensor<4, Bool>>) -> Tensor<4> {
     match mask {
         Some(mask) => {
             let shape = scores.dims();
-            scores.mask_fill(mask.bool_not().expand(shape), HIDDEN)
+            let hidden = (mask.bool_not().float() * HIDDEN).cast(scores.dtype());
+            scores + hidden.expand(shape)
         }
         None => scores,
     }
 }
 
 /// Softmax over the last axis. Burn 0.22's own differs in the last bits between plain Flex and autodiff.
-pub(crate) fn softmax(scores: Tensor<4>) -> Tensor<4> {
-    let exponents = (scores.clone() - scores.detach().max_dim(3)).exp();
-    let sum = exponents.clone().sum_dim(3);
+pub(crate) fn softmax<const D: usize>(scores: Tensor<D>) -> Tensor<D> {
+    let exponents = (scores.clone() - scores.detach().max_dim(D - 1)).exp();
+    let sum = exponents.clone().sum_dim(D - 1);
     exponents / sum
 }
 
@@ -287,6 +289,25 @@ mod tests {
         let run = |query| attend(query, key.clone(), value.clone(), scoring, None, &Dropout::new(0.0));
         let (all, last) = (run(query.clone()), run(query.narrow(2, 3, 2)));
         last.into_data().assert_approx_eq::<f32>(&all.narrow(2, 3, 2).into_data(), Tolerance::absolute(1e-6));
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn a_query_that_sees_nothing_has_the_gradient_of_equal_probabilities() {
+        let device = test_device();
+        let mut init = Init::new(8, 1.0, &device);
+        let [query, key, value] = [0, 1, 2].map(|_| init.normal([1, 1, 2, WIDTH]).autodiff().require_grad());
+        let scoring = Scoring { scale: 1.0, soft_cap: None, reach: Reach::Back };
+        let nothing = Tensor::<2, Bool>::from_data([[false, false]], &device);
+        let output = attend(query.clone(), key.clone(), value.clone(), scoring, Some(nothing), &Dropout::new(0.0));
+        let gradients = output.narrow(2, 0, 1).narrow(3, 0, 1).sum().backward();
+        let [key, value] = [key, value].map(|tensor| values(&tensor.inner()));
+        // Of probabilities 1/2 each: (value 0 - value 1) (key 0 - key 1) / 4.
+        let expected = [0, 1].map(|axis| (value[0] - value[2]) * (key[axis] - key[2 + axis]) / 4.0);
+        let found = values(&query.grad(&gradients).expect("a gradient"));
+        for axis in [0, 1] {
+            assert!((found[axis] - expected[axis]).abs() < 1e-6, "{found:?} {expected:?}");
+        }
     }
 
     #[cfg(feature = "flex")]

@@ -26,7 +26,7 @@ impl RmsNorm {
     /// `[.., hidden]` to `[.., hidden]`.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
         let mean_square = (input.clone() * input.clone()).mean_dim(D - 1);
-        let normal = input * (mean_square + self.epsilon).sqrt().recip();
+        let normal = input / (mean_square + self.epsilon).sqrt();
         let weight = self.weight.val();
         let scale = if self.base == 0.0 { weight } else { weight + self.base };
         normal * scale.unsqueeze()

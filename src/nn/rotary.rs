@@ -174,9 +174,10 @@ impl Rotation {
     pub fn apply(&self, input: Tensor<4>) -> Tensor<4> {
         let [.., width] = input.dims();
         let half = self.cos.dims()[3];
+        let [cos, sin] = [&self.cos, &self.sin].map(|table| table.clone().cast(input.dtype()));
         let (first, second) = (input.clone().narrow(3, 0, half), input.clone().narrow(3, half, half));
-        let turned_first = first.clone() * self.cos.clone() - second.clone() * self.sin.clone();
-        let turned_second = second * self.cos.clone() + first * self.sin.clone();
+        let turned_first = first.clone() * cos.clone() - second.clone() * sin.clone();
+        let turned_second = second * cos + first * sin;
         let mut parts = vec![turned_first, turned_second];
         if width > 2 * half {
             parts.push(input.narrow(3, 2 * half, width - 2 * half));

@@ -120,7 +120,7 @@ where
         let mut ends: Vec<Ends> = vec![Ends::default(); rows.len()];
         in_batches(&self.model, &rows, self.task.tokenizer(), self.batch_size, |indices, output| {
             let SpanLogits { start, end } = output;
-            let [start, end] = [start, end].map(|logits| on_host(logits));
+            let [start, end] = [start, end].map(on_host);
             for (row, index) in indices.iter().enumerate() {
                 let tokens = rows[*index].len();
                 ends[*index] = (start[row][..tokens].to_vec(), end[row][..tokens].to_vec());

@@ -51,7 +51,8 @@ fn numbers_are_compared_over_rows_and_outputs() {
         found.iter().zip(targets.iter().flatten()).map(|(found, target)| found - f64::from(*target)).collect()
     };
     let share = |errors: &[f64], of: fn(f64) -> f64| errors.iter().map(|error| of(*error)).sum::<f64>() / 6.0;
-    let cases: [(NumberLoss, fn(f64) -> f64); 5] = [
+    type Formula = fn(f64) -> f64;
+    let cases: [(NumberLoss, Formula); 5] = [
         (NumberLoss::Squared, |error| error * error),
         (NumberLoss::Absolute, f64::abs),
         (NumberLoss::Huber { delta: 0.5 }, |error| {

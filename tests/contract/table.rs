@@ -5,8 +5,9 @@ use burn::tensor::{Int, Tensor, TensorData};
 use rekindle::Model;
 use rekindle::backbone::{
     Albert, Backbone, Bart, Bert, ConvNext, DebertaV2, DecoderStart, Dinov2, DistilBert, Electra, Esm, EuroBert,
-    ImageInput, ImageText, MaskedIds, ModernBert, MpNet, NomicBert, Pooled, Pooling, ResNet, Roberta, Seq2SeqInput,
-    SpeechInput, Swin, T5, T5Encoder, TextInput, Vit, Whisper,
+    Gemma2, Gemma3, Gpt2, GptNeox, ImageInput, ImageText, Llama, MaskedIds, Mistral, Mixtral, ModernBert, MpNet,
+    NomicBert, Opt, Phi3, Pooled, Pooling, Qwen2, Qwen3, ResNet, Roberta, Seq2SeqInput, SpeechInput, Swin, T5,
+    T5Encoder, TextInput, Vit, Whisper,
 };
 use rekindle::checkpoint::FromPretrained;
 use rekindle::head::{Classifier, TaskHead};
@@ -26,10 +27,37 @@ macro_rules! backbones {
 }
 
 backbones! {
-    bert: Bert, text(), [Cls, Mean, Pooler], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
+    bert: Bert, text(), [Cls, Mean, Pooler, LastToken], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
         "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9, "pad_token_id": 0};
     roberta: Roberta, text(), [Cls, Mean, Pooler], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
         "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9, "type_vocab_size": 1};
+    llama: Llama, text(), [Cls, Mean, LastToken], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 12, "pad_token_id": 0};
+    mistral: Mistral, text(), [Mean, LastToken], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 12, "pad_token_id": 0,
+        "sliding_window": 2};
+    qwen2: Qwen2, text(), [Mean, LastToken], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 12, "pad_token_id": 0,
+        "use_sliding_window": true, "sliding_window": 2, "max_window_layers": 1};
+    qwen3: Qwen3, text(), [Mean, LastToken], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3, "head_dim": 6,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 12, "pad_token_id": 0};
+    gemma2: Gemma2, text(), [Mean, LastToken], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
+        "head_dim": 6, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 12};
+    gemma3: Gemma3, text(), [Mean, LastToken], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
+        "head_dim": 6, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 12,
+        "sliding_window_pattern": 2};
+    phi3: Phi3, text(), [Mean, LastToken], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 12, "pad_token_id": 0,
+        "partial_rotary_factor": 0.5};
+    mixtral: Mixtral, text(), [Mean, LastToken], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 6, "pad_token_id": 0,
+        "num_local_experts": 3, "output_router_logits": true};
+    gpt_neox: GptNeox, text(), [Mean, LastToken], {"vocab_size": 20, "hidden_size": 16, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "intermediate_size": 12, "pad_token_id": 0};
+    gpt2: Gpt2, text(), [Mean, LastToken], {"vocab_size": 20, "n_embd": 8, "n_layer": 3, "n_head": 2, "n_positions": 9,
+        "pad_token_id": 0};
+    opt: Opt, text(), [Mean, LastToken], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3, "ffn_dim": 12,
+        "num_attention_heads": 2, "max_position_embeddings": 9, "pad_token_id": 0, "word_embed_proj_dim": 6};
     distilbert: DistilBert, text(), [Cls, Mean, Pooler], {"vocab_size": 20, "dim": 8, "n_layers": 3, "n_heads": 2,
         "hidden_dim": 12, "max_position_embeddings": 9};
     electra: Electra, text(), [Cls, Mean, Pooler], {"vocab_size": 20, "embedding_size": 6, "hidden_size": 8,

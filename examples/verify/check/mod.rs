@@ -91,10 +91,17 @@ pub(crate) fn check_folder(folder: &Path, options: &Options) -> Result<Findings>
 }
 
 fn check_model(folder: &Path, options: &Options) -> Result<Findings> {
+    let outputs = folder.join("expected.safetensors");
+    if !outputs.is_file() {
+        let folder = folder.display();
+        return Err(
+            Unsupported(format!("`{folder}` holds no expected.safetensors; outputs are compared with it")).into()
+        );
+    }
     let checkpoint = Checkpoint::open(folder)?;
     let (name, case) = classes::of(&checkpoint)?;
     let mut findings = Findings::new(folder, &name);
-    let expected = Tensors::open_file(folder.join("expected.safetensors"))?;
+    let expected = Tensors::open_file(outputs)?;
     if expected.is_empty() {
         return Err(format!("`{}` holds no tensor", expected.path().display()).into());
     }

@@ -62,7 +62,7 @@ pub use eurobert::EuroBert;
 pub use eurobert_config::EuroBertConfig;
 pub use eurobert_keys::eurobert_key_map;
 pub use modernbert::ModernBert;
-pub use modernbert_config::{LayerType, ModernBertConfig};
+pub use modernbert_config::ModernBertConfig;
 pub use modernbert_keys::modernbert_key_map;
 pub use mpnet::MpNet;
 pub use mpnet_config::MpNetConfig;

@@ -4,10 +4,10 @@
 
 use super::embeddings::check_tokens;
 use super::layer::Pooler;
-use super::modernbert_config::{LayerType, ModernBertConfig};
+use super::modernbert_config::ModernBertConfig;
 use super::modernbert_keys::modernbert_key_map;
 use super::rotary_mix::{RotaryMix, runs_rotary_layers};
-use crate::backbone::{Backbone, InputError, Pooling, TextInput, TextState};
+use crate::backbone::{Backbone, InputError, LayerKind, Pooling, TextInput, TextState};
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
 use crate::head::{Classifier, MaskedLm, MultipleChoice, SpanHead, TokenClassifier, Transform};
 use crate::nn::{Activation, Dropout, Embedding, Init, LayerNorm, Linear, Reach, RopeScaling, Rotary, linear};
@@ -103,7 +103,7 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(config: &ModernBertConfig, at: usize, kind: LayerType, init: &mut Init) -> Self {
+    fn new(config: &ModernBertConfig, at: usize, kind: LayerKind, init: &mut Init) -> Self {
         Self {
             attention_norm: (at > 0).then(|| norm(config, init.device())),
             attention: SelfAttention::new(config, kind, init),
@@ -133,12 +133,12 @@ struct SelfAttention {
 }
 
 impl SelfAttention {
-    fn new(config: &ModernBertConfig, kind: LayerType, init: &mut Init) -> Self {
+    fn new(config: &ModernBertConfig, kind: LayerKind, init: &mut Init) -> Self {
         let (hidden, heads, bias) = (config.hidden_size, config.num_attention_heads, config.attention_bias);
         let width = hidden / heads;
         let reach = match kind {
-            LayerType::FullAttention => Reach::Everywhere,
-            LayerType::SlidingAttention => Reach::Within(config.local_attention / 2),
+            LayerKind::FullAttention => Reach::Everywhere,
+            LayerKind::SlidingAttention => Reach::Within(config.local_attention / 2),
         };
         // A configuration that was checked has them.
         let rotary = config.rotary(kind).unwrap_or(Rotary::new(10_000.0, width, RopeScaling::None));

@@ -1,10 +1,10 @@
 //! ModernBERT's configuration file.
 
-use crate::backbone::Pooling;
 use crate::backbone::config::{
     check_divides, check_epsilon, check_only, check_probabilities, check_sizes, check_token, check_total, ensure,
 };
 use crate::backbone::rope::{RopeFields, object};
+use crate::backbone::{LayerKind, Pooling};
 use crate::checkpoint::CheckpointError;
 use crate::nn::{Activation, Rotary};
 use serde::{Deserialize, Serialize};
@@ -46,7 +46,7 @@ pub struct ModernBertConfig {
     pub attention_dropout: f64,
     /// What each layer looks at; every `global_attn_every_n_layers`th, from the first on, at everything where `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub layer_types: Option<Vec<LayerType>>,
+    pub layer_types: Option<Vec<LayerKind>>,
     /// Read where `layer_types` is `None`.
     pub global_attn_every_n_layers: usize,
     /// Places that a layer of sliding attention sees: half of them before and half of them after a token, which is not
@@ -75,23 +75,12 @@ pub struct ModernBertConfig {
     pub extra: Map<String, Value>,
 }
 
-/// What a layer of ModernBERT looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LayerType {
-    /// All places.
-    FullAttention,
-    /// Those nearby.
-    SlidingAttention,
-}
-
-impl LayerType {
-    /// Its key in `rope_parameters`, and that of its base in older files with the base that Transformers takes without one.
-    fn rope(self) -> (&'static str, (&'static str, f64)) {
-        match self {
-            Self::FullAttention => ("full_attention", ("global_rope_theta", 160_000.0)),
-            Self::SlidingAttention => ("sliding_attention", ("local_rope_theta", 10_000.0)),
-        }
+/// The key of a kind of layer in `rope_parameters`, and that of its base in older files with the base that Transformers takes
+/// without one.
+fn rope(kind: LayerKind) -> (&'static str, (&'static str, f64)) {
+    match kind {
+        LayerKind::FullAttention => ("full_attention", ("global_rope_theta", 160_000.0)),
+        LayerKind::SlidingAttention => ("sliding_attention", ("local_rope_theta", 10_000.0)),
     }
 }
 
@@ -132,19 +121,19 @@ impl Default for ModernBertConfig {
 
 impl ModernBertConfig {
     /// What each layer looks at.
-    pub fn layer_types(&self) -> Vec<LayerType> {
+    pub fn layer_types(&self) -> Vec<LayerKind> {
         let every = self.global_attn_every_n_layers.max(1);
         let kind = |layer: usize| match layer.is_multiple_of(every) {
-            true => LayerType::FullAttention,
-            false => LayerType::SlidingAttention,
+            true => LayerKind::FullAttention,
+            false => LayerKind::SlidingAttention,
         };
         self.layer_types.clone().unwrap_or_else(|| (0..self.num_hidden_layers).map(kind).collect())
     }
 
     /// The rotary embedding of layers of this kind.
-    pub(super) fn rotary(&self, kind: LayerType) -> Result<Rotary, CheckpointError> {
+    pub(super) fn rotary(&self, kind: LayerKind) -> Result<Rotary, CheckpointError> {
         let width = self.hidden_size / self.num_attention_heads.max(1);
-        let (key, theta) = kind.rope();
+        let (key, theta) = rope(kind);
         let all = object(&self.extra, "rope_parameters")?;
         let flat = all.and_then(|all| all.iter().find(|(_, value)| !value.is_object() && !value.is_null()));
         let supported = "one set of values for full_attention and one for sliding_attention";
@@ -196,7 +185,7 @@ impl ModernBertConfig {
     fn check_layers(&self) -> Result<(), CheckpointError> {
         let (kinds, layers) = (self.layer_types(), self.num_hidden_layers);
         ensure(kinds.len() == layers, "layer_types", kinds.len(), &format!("one for each of {layers} layers"))?;
-        [LayerType::FullAttention, LayerType::SlidingAttention]
+        [LayerKind::FullAttention, LayerKind::SlidingAttention]
             .into_iter()
             .filter(|kind| kinds.contains(kind))
             .try_for_each(|kind| self.rotary(kind).map(drop))

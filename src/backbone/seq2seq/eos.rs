@@ -2,12 +2,12 @@
 
 use super::Seq2SeqInput;
 use crate::backbone::InputError;
-use crate::backbone::features::last_true;
+use crate::backbone::features::last_real;
 use burn::tensor::{Int, Tensor};
 
 /// The last place of a token in each row, `[batch]`; 0 where it is not.
 pub(super) fn last_place(ids: Tensor<2, Int>, token: usize) -> Tensor<1, Int> {
-    last_true(ids.equal_elem(token as i64))
+    last_real(ids.equal_elem(token as i64))
 }
 
 /// Each row ends as many texts as the others, one at least, and the decoder reads as many tokens as the encoder: what

@@ -1,5 +1,5 @@
 use super::Seq2SeqState;
-use crate::backbone::features::{at_places, mean_pool};
+use crate::backbone::features::{mean_pool, token_at};
 use crate::backbone::{Pooled, Pooling, Tied, Tokens, first_token};
 use burn::tensor::{Bool, Int, Tensor};
 
@@ -37,7 +37,7 @@ impl Seq2SeqFeatures {
 impl Pooled for Seq2SeqFeatures {
     fn pooled(&self) -> Tensor<2> {
         match (&self.last_eos, self.pooling) {
-            (Some(places), Pooling::Eos) => at_places(self.hidden.clone(), places.clone()),
+            (Some(places), Pooling::Eos) => token_at(self.hidden.clone(), places.clone()),
             (_, Pooling::Mean) => mean_pool(self.hidden.clone(), self.mask.clone()),
             _ => first_token(self.hidden.clone()),
         }

@@ -269,7 +269,7 @@ impl Block {
             mlp: Mlp::new(width, inner, config.hidden_act, init),
             dropout: Dropout::new(config.hidden_dropout_prob),
             drop_path: DropPath::new(drop_path),
-            shift: if index % 2 == 0 { 0 } else { window / 2 },
+            shift: if index.is_multiple_of(2) { 0 } else { window / 2 },
             window,
         }
     }

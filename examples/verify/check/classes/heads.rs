@@ -7,12 +7,12 @@ use crate::check::inputs::Inputs;
 use crate::check::task::{Task, Traced};
 use burn::tensor::Device;
 use rekindle::backbone::{
-    Albert, Bert, BertConfig, DebertaV2, DistilBert, Electra, ElectraConfig, Esm, EuroBert, ModernBert, MpNet,
-    NomicBert, Pooled, Pooling, Roberta, TextFeatures, Tokens,
+    Albert, Bert, BertConfig, CausalDecoder, DebertaV2, DistilBert, Electra, ElectraConfig, Esm, EuroBert, ModernBert,
+    MpNet, NomicBert, Pooled, Pooling, Roberta, TextFeatures, Tokens,
 };
 use rekindle::checkpoint::{Checkpoint, CheckpointError, FromPretrained, Tensors};
 use rekindle::head::{
-    Classifier, LabelLoss, MaskedLm, MaskedTargets, MultiLabel, MultipleChoice, NumberLoss, Pretraining,
+    CausalLm, Classifier, LabelLoss, MaskedLm, MaskedTargets, MultiLabel, MultipleChoice, NumberLoss, Pretraining,
     PretrainingTargets, Regressor, ReplacedToken, SpanHead, SpanTargets, TokenClassifier,
 };
 use std::marker::PhantomData;
@@ -96,7 +96,9 @@ where
 }
 
 fn rows_of_head<B: Traced>(checkpoint: &Checkpoint) -> Result<usize> {
-    rows_of(checkpoint, &B::key_map(&checkpoint.config::<B>()?), "head.linear.weight")
+    let (map, path) = (B::key_map(&checkpoint.config::<B>()?), "head.linear.weight");
+    // Some architectures name a classifier without a bias otherwise.
+    rows_of(checkpoint, &map, path).or_else(|_| rows_of(checkpoint, &map.of_module([path]), path))
 }
 
 /// The first size that a file gives a parameter.
@@ -139,10 +141,22 @@ impl Task<Electra> for ReplacedToken {
     }
 }
 
+impl<B: Traced<Features = TextFeatures> + CausalDecoder> Task<B> for CausalLm {
+    fn fresh(_: &Checkpoint, config: &B::Config, device: &Device) -> Result<Self> {
+        Ok(B::causal_lm(config, 0, device))
+    }
+    fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
+        inputs.int("labels", rows, device)
+    }
+    fn outputs(output: Self::Output) -> Vec<(&'static str, Array)> {
+        vec![("logits", Array::of(output))]
+    }
+}
+
 impl<B: Traced<Features = TextFeatures>> Task<B> for TokenClassifier {
     fn fresh(checkpoint: &Checkpoint, config: &B::Config, device: &Device) -> Result<Self> {
         let path = "head.linear.weight";
-        let num_labels = rows_of(checkpoint, &B::key_map(config).of_module([path]), path)?;
+        let num_labels = rows_of(checkpoint, &B::key_map(config).of_module([path, "head.linear.bias"]), path)?;
         Ok(B::token_classifier(config, num_labels, 0, device))
     }
     fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {

@@ -1,0 +1,62 @@
+use super::attention::{AttentionPlan, RotaryAttention};
+use super::config::Sizes;
+use crate::nn::{Activation, GatedMlp, Init, RmsNorm};
+use burn::module::Module;
+use burn::tensor::{Bool, Tensor};
+
+/// One layer of a decoder.
+pub(super) trait DecoderLayer {
+    /// `[batch, seq, hidden]` to `[batch, seq, hidden]`; `mask`, `[batch, seq]`, is true for real tokens.
+    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3>;
+
+    /// Width of all attention heads together.
+    fn attention_width(&self) -> usize;
+}
+
+/// LLaMA's layer, which Mistral and Qwen share: a norm before attention and one before the gated feed-forward layer.
+#[derive(Module, Debug)]
+pub(super) struct PreNormLayer {
+    input_layernorm: RmsNorm,
+    self_attn: RotaryAttention,
+    post_attention_layernorm: RmsNorm,
+    mlp: GatedMlp,
+}
+
+/// The feed-forward layer of a [`PreNormLayer`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MlpPlan {
+    pub(super) activation: Activation,
+    pub(super) bias: bool,
+}
+
+impl PreNormLayer {
+    pub(super) fn new(sizes: &Sizes<'_>, attention: &AttentionPlan, mlp: MlpPlan, init: &mut Init) -> Self {
+        let Sizes { hidden_size, intermediate_size, rms_norm_eps, .. } = *sizes;
+        Self {
+            input_layernorm: RmsNorm::new(hidden_size, rms_norm_eps, init.device()),
+            self_attn: RotaryAttention::new(attention, init),
+            post_attention_layernorm: RmsNorm::new(hidden_size, rms_norm_eps, init.device()),
+            mlp: GatedMlp::new(hidden_size, intermediate_size, mlp.bias, mlp.activation, init),
+        }
+    }
+
+    /// The same with norms over each head of queries and keys, as in Qwen 3.
+    pub(super) fn with_head_norms(mut self, sizes: &Sizes<'_>, init: &Init) -> Self {
+        let norm = || RmsNorm::new(sizes.head_dim, sizes.rms_norm_eps, init.device());
+        self.self_attn = self.self_attn.with_head_norms(norm);
+        self
+    }
+}
+
+impl DecoderLayer for PreNormLayer {
+    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
+        let mixed = self.self_attn.forward(self.input_layernorm.forward(hidden.clone()), mask);
+        let hidden = hidden + mixed;
+        let inner = self.mlp.forward(self.post_attention_layernorm.forward(hidden.clone()));
+        hidden + inner
+    }
+
+    fn attention_width(&self) -> usize {
+        self.self_attn.width()
+    }
+}
