@@ -1,9 +1,10 @@
 //! A text backbone whose architecture is known at run time only.
 
 use super::{
-    Albert, AlbertConfig, Backbone, Bert, BertConfig, DistilBert, DistilBertConfig, Electra, ElectraConfig, Esm,
-    EsmConfig, Gemma2, Gemma2Config, Gemma3, Gemma3Config, Gpt2, Gpt2Config, GptNeox, GptNeoxConfig, InputError, Llama,
-    LlamaConfig, Mistral, MistralConfig, MpNet, MpNetConfig, Opt, OptConfig, Phi3, Phi3Config, Pooling, Qwen2,
+    Albert, AlbertConfig, Backbone, Bert, BertConfig, DebertaV2, DebertaV2Config, DistilBert, DistilBertConfig,
+    Electra, ElectraConfig, Esm, EsmConfig, EuroBert, EuroBertConfig, Gemma2, Gemma2Config, Gemma3, Gemma3Config, Gpt2,
+    Gpt2Config, GptNeox, GptNeoxConfig, InputError, Llama, LlamaConfig, Mistral, MistralConfig, ModernBert,
+    ModernBertConfig, MpNet, MpNetConfig, NomicBert, NomicBertConfig, Opt, OptConfig, Phi3, Phi3Config, Pooling, Qwen2,
     Qwen2Config, Qwen3, Qwen3Config, Roberta, RobertaConfig, Stages, T5Config, T5Encoder, TextFeatures, TextInput,
     TextState,
 };
@@ -106,6 +107,10 @@ auto_text! {
     Albert, AlbertConfig: "albert";
     MpNet, MpNetConfig: "mpnet";
     Esm, EsmConfig: "esm";
+    ModernBert, ModernBertConfig: "modernbert";
+    DebertaV2, DebertaV2Config: "deberta-v2";
+    EuroBert, EuroBertConfig: "eurobert";
+    NomicBert, NomicBertConfig: "nomic_bert";
     T5Encoder, T5Config: "t5";
     Llama, LlamaConfig: "llama";
     Mistral, MistralConfig: "mistral";

@@ -53,6 +53,12 @@ impl std::fmt::Display for Pooling {
 pub trait Pooled {
     /// `[batch, hidden]`.
     fn pooled(&self) -> Tensor<2>;
+
+    /// What `map`, which maps rows `[rows, hidden]` one by one, makes of the vectors that are pooled, pooled after it where
+    /// that is a mean of several: `[batch, out]`.
+    fn pooled_late(&self, map: &dyn Fn(Tensor<2>) -> Tensor<2>) -> Tensor<2> {
+        map(self.pooled())
+    }
 }
 
 /// Features with one vector per token or patch.
@@ -109,6 +115,16 @@ impl Pooled for TextFeatures {
             }
             _ => first_token(self.hidden.clone()),
         }
+    }
+
+    fn pooled_late(&self, map: &dyn Fn(Tensor<2>) -> Tensor<2>) -> Tensor<2> {
+        if self.pooling != Pooling::Mean {
+            return map(self.pooled());
+        }
+        let [batch, seq, width] = self.hidden.dims();
+        let mapped = map(self.hidden.clone().reshape([batch * seq, width]));
+        let width = mapped.dims()[1];
+        mean_pool(mapped.reshape([batch, seq, width]), self.mask.clone())
     }
 }
 

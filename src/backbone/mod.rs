@@ -21,9 +21,11 @@ pub use decoder::{
     Qwen2Config, Qwen3, Qwen3Config,
 };
 pub use encoder::{
-    Albert, AlbertConfig, Bert, BertConfig, DistilBert, DistilBertConfig, Electra, ElectraConfig, Esm, EsmConfig,
-    EsmPositions, MpNet, MpNetConfig, Roberta, RobertaConfig, albert_key_map, bert_key_map, distilbert_key_map,
-    electra_key_map, esm_key_map, mpnet_key_map, roberta_key_map,
+    Albert, AlbertConfig, Bert, BertConfig, DebertaV2, DebertaV2Config, DistilBert, DistilBertConfig, Electra,
+    ElectraConfig, Esm, EsmConfig, EsmPositions, EuroBert, EuroBertConfig, Kinds, ModernBert, ModernBertConfig, MpNet,
+    MpNetConfig, NomicBert, NomicBertConfig, Roberta, RobertaConfig, albert_key_map, bert_key_map, deberta_v2_key_map,
+    distilbert_key_map, electra_key_map, esm_key_map, eurobert_key_map, modernbert_key_map, mpnet_key_map,
+    nomic_bert_key_map, roberta_key_map,
 };
 pub use features::{Maps, Pooled, Pooling, TextFeatures, Tied, Tokens};
 pub(crate) use features::{first_token, last_real};

@@ -1,4 +1,5 @@
-use super::{Loss, RowLoss, TaskHead};
+use super::transform::transformed;
+use super::{Loss, RowLoss, TaskHead, Transform};
 use crate::backbone::{InputError, Pooled};
 use crate::loss::ClassLoss;
 use crate::metric::Scores;
@@ -11,6 +12,7 @@ use burn::tensor::{Device, Int, Tensor};
 #[derive(Module, Debug)]
 pub struct MultipleChoice {
     summary: Option<Linear>,
+    transform: Option<Transform>,
     #[module(skip)]
     activation: Activation,
     dropout: Dropout,
@@ -24,6 +26,7 @@ impl MultipleChoice {
     pub fn new(hidden_size: usize, choices: usize, seed: u64, device: &Device) -> Self {
         Self {
             summary: None,
+            transform: None,
             activation: Activation::Tanh,
             dropout: Dropout::new(0.1),
             score: Init::new(seed ^ 0xC401_CE00, 0.02, device).uniform_linear(hidden_size, 1),
@@ -44,6 +47,12 @@ impl MultipleChoice {
         self
     }
 
+    /// The same head with `transform` before dropout and score, as ModernBERT's has it.
+    pub fn with_transform(mut self, transform: Transform) -> Self {
+        self.transform = Some(transform);
+        self
+    }
+
     /// Choices of a question.
     pub fn choices(&self) -> usize {
         self.choices
@@ -53,7 +62,7 @@ impl MultipleChoice {
     fn scores(&self, pooled: Tensor<2>) -> Tensor<2> {
         let hidden = match &self.summary {
             Some(summary) => self.activation.after(summary, pooled),
-            None => pooled,
+            None => transformed(&self.transform, pooled),
         };
         let scores = linear(&self.score, self.dropout.forward(hidden));
         let ([rows, _], choices) = (scores.dims(), self.choices);

@@ -19,6 +19,8 @@ pub struct Classifier<L: RowLoss = ClassLoss> {
     activation: Activation,
     /// Whether dropout acts before the dense layer too.
     drops_first: bool,
+    /// Whether features are pooled after the dense layer, not before it.
+    pools_late: bool,
     dropout: Dropout,
     linear: Linear,
     #[module(skip)]
@@ -35,6 +37,7 @@ impl Classifier {
             norm: None,
             activation: Activation::Tanh,
             drops_first: false,
+            pools_late: false,
             dropout: Dropout::new(0.1),
             linear: init.uniform_linear(hidden_size, num_labels),
             loss: ClassLoss::default(),
@@ -58,8 +61,8 @@ impl Classifier {
 
     /// Backbone and head are as before; the outputs mean something else.
     pub(super) fn reading<L: RowLoss>(self, loss: L) -> Classifier<L> {
-        let Self { dense, norm, activation, drops_first, dropout, linear, .. } = self;
-        Classifier { dense, norm, activation, drops_first, dropout, linear, loss }
+        let Self { dense, norm, activation, drops_first, pools_late, dropout, linear, .. } = self;
+        Classifier { dense, norm, activation, drops_first, pools_late, dropout, linear, loss }
     }
 }
 
@@ -81,6 +84,12 @@ impl<L: RowLoss> Classifier<L> {
     /// The same head with dropout before the dense layer as well.
     pub fn with_dropout_first(mut self) -> Self {
         self.drops_first = true;
+        self
+    }
+
+    /// The same head which pools what the dense layer makes of each token, as EuroBERT's may.
+    pub fn with_late_pooling(mut self) -> Self {
+        self.pools_late = true;
         self
     }
 
@@ -118,7 +127,9 @@ impl<F: Pooled, L: RowLoss> TaskHead<F> for Classifier<L> {
     }
 
     fn forward(&self, features: F) -> Tensor<2> {
-        self.logits(features.pooled())
+        let before = |rows| self.before_last(rows);
+        let hidden = if self.pools_late { features.pooled_late(&before) } else { before(features.pooled()) };
+        linear(&self.linear, self.dropout.forward(hidden))
     }
 
     fn loss(&self, features: F, targets: L::Targets) -> Loss {
@@ -132,6 +143,7 @@ impl<F: Pooled, L: RowLoss> TaskHead<F> for Classifier<L> {
     fn settings(&self) -> String {
         let settings = format!("{}, dropout {}", self.loss.settings(), self.dropout());
         match self.dense {
+            Some(_) if self.pools_late => format!("{settings}, pooled after {:?} of a dense layer", self.activation),
             Some(_) => {
                 format!("{settings}, {:?} of a dense layer, dropout before it {}", self.activation, self.drops_first)
             }
@@ -147,17 +159,16 @@ impl<F: Pooled, L: RowLoss> TaskHead<F> for Classifier<L> {
 }
 
 impl<L: RowLoss> Classifier<L> {
-    /// `[batch, hidden]` to `[batch, num_labels]`.
-    fn logits(&self, pooled: Tensor<2>) -> Tensor<2> {
-        let mut hidden = pooled;
+    /// What stands before the last dropout, `[rows, hidden]`.
+    fn before_last(&self, mut hidden: Tensor<2>) -> Tensor<2> {
         if let Some(dense) = &self.dense {
             hidden = if self.drops_first { self.dropout.forward(hidden) } else { hidden };
             hidden = self.activation.after(dense, hidden);
         }
-        if let Some(norm) = &self.norm {
-            hidden = norm.forward(hidden);
+        match &self.norm {
+            Some(norm) => norm.forward(hidden),
+            None => hidden,
         }
-        linear(&self.linear, self.dropout.forward(hidden))
     }
 
     /// Adds a batch's loss and what its rows show.

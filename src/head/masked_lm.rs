@@ -1,4 +1,5 @@
-use super::{Loss, TaskHead, argmax, cross_entropy, indices};
+use super::transform::transformed;
+use super::{Loss, TaskHead, Transform, argmax, cross_entropy, indices};
 use crate::backbone::{InputError, Tied, Tokens};
 use crate::loss::ClassLoss;
 use crate::metric::Scores;
@@ -16,20 +17,15 @@ pub struct MaskedTargets {
 }
 
 /// BERT's masked-language-model head. Its output projection is the token embedding, read from the features, so the two
-/// stay one parameter.
+/// stay one parameter; some architectures have one of the head's own ([`untied`](Self::untied)).
 #[derive(Module, Debug)]
 pub struct MaskedLm {
-    transform: Transform,
+    transform: Option<Transform>,
+    /// Has no bias.
+    decoder: Option<Linear>,
     /// Added to the logits, `[vocabulary]`.
-    bias: Param<Tensor<1>>,
-}
-
-#[derive(Module, Debug)]
-struct Transform {
-    dense: Linear,
-    norm: LayerNorm,
-    #[module(skip)]
-    activation: Activation,
+    bias: Option<Param<Tensor<1>>>,
+    vocab_size: usize,
 }
 
 impl MaskedLm {
@@ -48,23 +44,50 @@ impl MaskedLm {
         device: &Device,
     ) -> Self {
         let dense = dense(hidden_size, hidden_size, seed, device);
-        let transform = Transform { dense, norm: LayerNorm::new(hidden_size, epsilon, device), activation };
-        Self { transform, bias: Param::from_tensor(Tensor::zeros([vocab_size], device)) }
+        let norm = LayerNorm::new(hidden_size, epsilon, device);
+        Self::bare(vocab_size, true, device).with_transform(Transform::new(dense, activation, norm))
+    }
+
+    /// The token embedding alone, and a bias or none.
+    pub fn bare(vocab_size: usize, bias: bool, device: &Device) -> Self {
+        let bias = bias.then(|| Param::from_tensor(Tensor::zeros([vocab_size], device)));
+        Self { transform: None, decoder: None, bias, vocab_size }
+    }
+
+    /// The same head with `transform` before the projection.
+    pub fn with_transform(mut self, transform: Transform) -> Self {
+        self.transform = Some(transform);
+        self
+    }
+
+    /// The same head with a fresh projection of its own from features of width `hidden_size`.
+    pub fn untied(mut self, hidden_size: usize, seed: u64, device: &Device) -> Self {
+        let decoder = Init::new(seed ^ 0x0DEC_0DE5, 0.02, device).linear_with(hidden_size, self.vocab_size, false);
+        self.decoder = Some(decoder);
+        self
     }
 
     /// The same head, made for the width of the token embeddings, on features of width `hidden_size`: its dense layer maps
     /// one to the other, as in ALBERT and ELECTRA.
     pub fn reading(mut self, hidden_size: usize, seed: u64, device: &Device) -> Self {
-        let [_, width] = self.transform.dense.weight.dims();
-        self.transform.dense = dense(hidden_size, width, seed, device);
+        if let Some(transform) = &mut self.transform {
+            let [_, width] = transform.dense.weight.dims();
+            transform.dense = dense(hidden_size, width, seed, device);
+        }
         self
     }
 
     /// `[rows, hidden]` to logits `[rows, vocabulary]`.
     fn logits(&self, hidden: Tensor<2>, token_embedding: Tensor<2>) -> Tensor<2> {
-        let Transform { dense, norm, activation } = &self.transform;
-        let hidden = norm.forward(activation.forward(linear(dense, hidden)));
-        hidden.matmul(token_embedding.transpose()) + self.bias.val().unsqueeze()
+        let hidden = transformed(&self.transform, hidden);
+        let logits = match &self.decoder {
+            Some(own) => linear(own, hidden),
+            None => hidden.matmul(token_embedding.transpose()),
+        };
+        match &self.bias {
+            Some(bias) => logits + bias.val().unsqueeze(),
+            None => logits,
+        }
     }
 
     /// Logits at the masked places only, `[masked, vocabulary]`.
@@ -85,8 +108,7 @@ impl<F: Tokens + Tied> TaskHead<F> for MaskedLm {
     type Targets = MaskedTargets;
 
     fn check(&self, targets: &MaskedTargets) -> Result<(), InputError> {
-        let [vocabulary] = self.bias.dims();
-        InputError::check_ids("token", &targets.tokens, vocabulary)
+        InputError::check_ids("token", &targets.tokens, self.vocab_size)
     }
 
     fn forward(&self, features: F) -> Tensor<3> {

@@ -17,6 +17,7 @@ mod row_loss;
 mod seq2seq_lm;
 mod span;
 mod token;
+mod transform;
 mod two_classifiers;
 
 pub use crate::loss::{Loss, cross_entropy};
@@ -37,6 +38,7 @@ pub use row_loss::RowLoss;
 pub use seq2seq_lm::Seq2SeqLm;
 pub use span::{SpanHead, SpanLogits, SpanTargets};
 pub use token::{IGNORED, TokenClassifier};
+pub use transform::Transform;
 pub use two_classifiers::{TwoClassifiers, TwoLogits, TwoTargets};
 
 use crate::backbone::InputError;

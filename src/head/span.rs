@@ -1,4 +1,5 @@
-use super::{Loss, TaskHead, argmax};
+use super::transform::transformed;
+use super::{Loss, TaskHead, Transform, argmax};
 use crate::backbone::{InputError, Tokens};
 use crate::loss::ClassLoss;
 use crate::metric::Scores;
@@ -9,6 +10,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 /// Where an answer begins and ends in a row: a linear map to two logits a token, as in `BertForQuestionAnswering`.
 #[derive(Module, Debug)]
 pub struct SpanHead {
+    transform: Option<Transform>,
     dropout: Dropout,
     outputs: Linear,
 }
@@ -36,7 +38,7 @@ impl SpanHead {
     /// A fresh head, initialised from `seed` as `torch.nn.Linear` is.
     pub fn new(hidden_size: usize, seed: u64, device: &Device) -> Self {
         let outputs = Init::new(seed ^ 0x59A2_4EAD, 0.02, device).uniform_linear(hidden_size, 2);
-        Self { dropout: Dropout::new(0.0), outputs }
+        Self { transform: None, dropout: Dropout::new(0.0), outputs }
     }
 
     /// The same head with dropout `prob` before the linear map, as DistilBERT's has it.
@@ -45,10 +47,16 @@ impl SpanHead {
         self
     }
 
+    /// The same head with `transform` before dropout and linear map, as ModernBERT's has it.
+    pub fn with_transform(mut self, transform: Transform) -> Self {
+        self.transform = Some(transform);
+        self
+    }
+
     fn logits(&self, hidden: Tensor<3>) -> SpanLogits {
         let [batch, seq, width] = hidden.dims();
-        let both =
-            linear(&self.outputs, self.dropout.forward(hidden.reshape([batch * seq, width]))).reshape([batch, seq, 2]);
+        let hidden = transformed(&self.transform, hidden.reshape([batch * seq, width]));
+        let both = linear(&self.outputs, self.dropout.forward(hidden)).reshape([batch, seq, 2]);
         let side = |side| both.clone().narrow(2, side, 1).reshape([batch, seq]);
         SpanLogits { start: side(0), end: side(1) }
     }

@@ -1,4 +1,5 @@
-use super::{Loss, TaskHead, argmax, cross_entropy};
+use super::transform::transformed;
+use super::{Loss, TaskHead, Transform, argmax, cross_entropy};
 use crate::backbone::{InputError, Tokens};
 use crate::metric::Scores;
 use crate::nn::{Dropout, Init, Linear, linear};
@@ -11,6 +12,7 @@ pub const IGNORED: i64 = -100;
 /// One class a token: dropout and a linear map on every hidden state, as in `BertForTokenClassification`.
 #[derive(Module, Debug)]
 pub struct TokenClassifier {
+    transform: Option<Transform>,
     dropout: Dropout,
     linear: Linear,
 }
@@ -19,12 +21,18 @@ impl TokenClassifier {
     /// A fresh head for `num_labels` classes, dropout 0.1, initialised from `seed` as `torch.nn.Linear` is.
     pub fn new(hidden_size: usize, num_labels: usize, seed: u64, device: &Device) -> Self {
         let linear = Init::new(seed ^ 0x70CE_15C1, 0.02, device).uniform_linear(hidden_size, num_labels);
-        Self { dropout: Dropout::new(0.1), linear }
+        Self { transform: None, dropout: Dropout::new(0.1), linear }
     }
 
     /// The same head with dropout `prob` before the linear map.
     pub fn with_dropout(mut self, prob: f64) -> Self {
         self.dropout = Dropout::new(prob);
+        self
+    }
+
+    /// The same head with `transform` before dropout and linear map, as ModernBERT's has it.
+    pub fn with_transform(mut self, transform: Transform) -> Self {
+        self.transform = Some(transform);
         self
     }
 
@@ -36,6 +44,11 @@ impl TokenClassifier {
     /// The number of classes.
     pub fn num_labels(&self) -> usize {
         self.linear.weight.dims()[1]
+    }
+
+    /// `[tokens, hidden]` to `[tokens, labels]`.
+    fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        linear(&self.linear, self.dropout.forward(transformed(&self.transform, hidden)))
     }
 
     /// Logits `[labelled, labels]` of the tokens that have a label, and their classes; `None` where none has one, or where
@@ -54,7 +67,7 @@ impl TokenClassifier {
         }
         let list = |values| Tensor::<1, Int>::from_data(TensorData::new(values, count), &device);
         let hidden = hidden.reshape([batch * seq, width]).select(0, list(places));
-        Some((linear(&self.linear, self.dropout.forward(hidden)), list(classes)))
+        Some((self.logits(hidden), list(classes)))
     }
 }
 
@@ -72,7 +85,7 @@ impl<F: Tokens> TaskHead<F> for TokenClassifier {
     fn forward(&self, features: F) -> Tensor<3> {
         let hidden = features.hidden();
         let [batch, seq, width] = hidden.dims();
-        let logits = linear(&self.linear, self.dropout.forward(hidden.reshape([batch * seq, width])));
+        let logits = self.logits(hidden.reshape([batch * seq, width]));
         logits.reshape([batch, seq, self.num_labels()])
     }
 

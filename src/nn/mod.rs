@@ -23,6 +23,7 @@ mod precision;
 mod resize;
 mod rms_norm;
 mod rotary;
+mod score_attention;
 mod unscaled_attention;
 
 pub use activation::Activation;
@@ -51,6 +52,7 @@ pub(crate) use precision::PrecisionScope;
 pub use resize::resize_bicubic;
 pub use rms_norm::RmsNorm;
 pub use rotary::{RopeScaling, Rotary, Rotation};
+pub use score_attention::attention_by_scores;
 pub use unscaled_attention::unscaled_attention;
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use burn::tensor::{Device, Tensor};
 pub struct LayerNorm {
     /// Scale, `[hidden]`.
     pub weight: Param<Tensor<1>>,
-    /// Shift, `[hidden]`.
-    pub bias: Param<Tensor<1>>,
+    /// Shift, `[hidden]`; none where the norm was made [`without_bias`](Self::without_bias).
+    pub bias: Option<Param<Tensor<1>>>,
     epsilon: f64,
 }
 
@@ -22,14 +22,27 @@ impl LayerNorm {
     pub fn new(hidden_size: usize, epsilon: f64, device: &Device) -> Self {
         Self {
             weight: Param::from_tensor(Tensor::ones([hidden_size], device)),
-            bias: Param::from_tensor(Tensor::zeros([hidden_size], device)),
+            bias: Some(Param::from_tensor(Tensor::zeros([hidden_size], device))),
             epsilon,
+        }
+    }
+
+    /// The same norm without a shift.
+    pub fn without_bias(self) -> Self {
+        Self { bias: None, ..self }
+    }
+
+    /// The shift, 0 where there is none.
+    fn shift(&self) -> Tensor<1> {
+        match &self.bias {
+            Some(bias) => bias.val(),
+            None => Tensor::zeros(self.weight.dims(), &self.weight.val().device()),
         }
     }
 
     /// `[.., hidden]` to `[.., hidden]`.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        let (weight, bias) = (self.weight.val(), self.bias.val());
+        let (weight, bias) = (self.weight.val(), self.shift());
         #[cfg(feature = "flex")]
         if kernel::covers(&input) && kernel::covers(&weight) && kernel::covers(&bias) {
             return kernel::norm(input, weight, bias, self.epsilon);
@@ -49,7 +62,7 @@ impl LayerNorm {
     ) -> Tensor<D> {
         #[cfg(feature = "flex")]
         if kernel::covers(&input) && kernel::covers(&residual) && kernel::covers(&self.weight.val()) {
-            let (weight, bias) = (self.weight.val(), self.bias.val());
+            let (weight, bias) = (self.weight.val(), self.shift());
             return kernel::residual_norm(input, residual, dropout.draw(), weight, bias, self.epsilon);
         }
         self.forward(dropout.forward(input) + residual)

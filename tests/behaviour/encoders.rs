@@ -4,8 +4,8 @@ use burn::module::Module;
 use burn::tensor::{Int, Tensor};
 use rekindle::Model;
 use rekindle::backbone::{
-    Albert, Backbone, DistilBert, Electra, Esm, EsmConfig, InputError, MpNet, Pooling, Roberta, RobertaConfig,
-    TextFeatures, TextInput,
+    Albert, Backbone, DebertaV2, DistilBert, Electra, Esm, EsmConfig, EuroBert, InputError, ModernBert, MpNet,
+    NomicBert, Pooling, Roberta, RobertaConfig, TextFeatures, TextInput,
 };
 use rekindle::checkpoint::{Checkpoint, FromPretrained, save_classifier, save_pretrained};
 use rekindle::head::{Classifier, TokenClassifier};
@@ -44,7 +44,12 @@ where
     let all = rows(40);
     let data = Data { train: &all[..32], validation: &all[32..] };
     let report = fit(&mut model, &task(), data, &Freeze::Bottom(2), &fit_config(6, 1e-3), &mut []).unwrap();
-    assert!(report.optimizer_parameters.iter().all(|path| !path.contains("embeddings") && !path.contains("layer.0")));
+    assert!(
+        report
+            .optimizer_parameters
+            .iter()
+            .all(|path| !path.contains("embeddings") && !path.contains("layer.0") && !path.contains("layers.0"))
+    );
     assert!(report.optimizer_parameters.iter().any(|path| path == "head.linear.weight"));
 
     let folder = temporary();
@@ -130,6 +135,61 @@ fn a_trained_esm_is_saved_and_answers_the_same() {
     let absolute = json!({ "position_embedding_type": "absolute", "emb_layer_norm_before": true });
     let keys = trained_and_saved::<Esm>(sizes(absolute), Pooling::Cls, "EsmForSequenceClassification");
     has(&keys, &["esm.embeddings.position_embeddings.weight", "esm.embeddings.layer_norm.bias"]);
+}
+
+#[test]
+fn a_trained_modernbert_is_saved_and_answers_the_same() {
+    let options = json!({ "local_attention": 4, "classifier_pooling": "mean", "global_attn_every_n_layers": 2 });
+    let keys = trained_and_saved::<ModernBert>(sizes(options), Pooling::Mean, "ModernBertForSequenceClassification");
+    has(&keys, &["model.layers.2.attn.Wqkv.weight", "model.final_norm.weight", "head.norm.weight", "classifier.bias"]);
+    assert!(!keys.iter().any(|key| key.contains("norm.bias") || key.starts_with("model.layers.0.attn_norm")));
+}
+
+#[test]
+fn a_trained_deberta_is_saved_and_answers_the_same() {
+    let options = json!({ "relative_attention": true, "position_buckets": 8, "pos_att_type": "p2c|c2p", "conv_kernel_size": 3,
+        "norm_rel_ebd": "layer_norm", "position_biased_input": false });
+    let keys = trained_and_saved::<DebertaV2>(sizes(options), Pooling::Cls, "DebertaV2ForSequenceClassification");
+    has(&keys, &["deberta.encoder.rel_embeddings.weight", "deberta.encoder.conv.conv.weight", "pooler.dense.weight"]);
+}
+
+#[test]
+fn a_trained_eurobert_is_saved_and_answers_the_same() {
+    let keys = trained_and_saved::<EuroBert>(sizes(json!({})), Pooling::Mean, "EuroBertForSequenceClassification");
+    has(
+        &keys,
+        &["model.embed_tokens.weight", "model.layers.1.mlp.gate_proj.weight", "model.norm.weight", "dense.bias"],
+    );
+}
+
+#[test]
+fn a_trained_nomic_bert_is_saved_and_answers_the_same() {
+    let keys = trained_and_saved::<NomicBert>(sizes(json!({})), Pooling::Pooler, "NomicBertForSequenceClassification");
+    has(&keys, &["nomic_bert.emb_ln.weight", "nomic_bert.encoder.layers.2.attn.Wqkv.weight", "classifier.weight"]);
+}
+
+#[test]
+fn options_that_cannot_be_computed_are_named() {
+    fn refused<B: FromPretrained>(extra: Value) -> String {
+        let config: B::Config = serde_json::from_value(sizes(extra)).unwrap();
+        B::check_config(&config).unwrap_err().to_string()
+    }
+    for (error, field) in [
+        (refused::<ModernBert>(json!({ "layer_types": ["full_attention"] })), "layer_types"),
+        (refused::<ModernBert>(json!({ "classifier_pooling": "eos" })), "classifier_pooling"),
+        (refused::<ModernBert>(json!({ "rope_parameters": { "rope_theta": 5.0 } })), "rope_parameters"),
+        (refused::<DebertaV2>(json!({ "relative_attention": true })), "pos_att_type"),
+        (refused::<DebertaV2>(json!({ "pos_att_type": ["p2p"] })), "pos_att_type"),
+        (refused::<DebertaV2>(json!({ "pooler_dropout": 0.1 })), "pooler_dropout"),
+        (refused::<DebertaV2>(json!({ "z_steps": 2 })), "z_steps"),
+        (refused::<DebertaV2>(json!({ "conv_kernel_size": 2 })), "conv_kernel_size"),
+        (refused::<DebertaV2>(json!({ "legacy": false })), "legacy"),
+        (refused::<EuroBert>(json!({ "classifier_pooling": "max" })), "classifier_pooling"),
+        (refused::<EuroBert>(json!({ "num_key_value_heads": 3 })), "num_key_value_heads"),
+        (refused::<NomicBert>(json!({ "head_dim": 5 })), "head_dim"),
+    ] {
+        assert!(error.contains(field), "{field}: {error}");
+    }
 }
 
 #[test]

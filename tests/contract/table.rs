@@ -4,9 +4,10 @@ use super::device;
 use burn::tensor::{Int, Tensor, TensorData};
 use rekindle::Model;
 use rekindle::backbone::{
-    Albert, AutoText, Backbone, Bart, Bert, ConvNext, DecoderStart, Dinov2, DistilBert, Electra, Esm, Gemma2, Gemma3,
-    Gpt2, GptNeox, ImageInput, ImageText, Llama, MaskedIds, Mistral, Mixtral, MpNet, Opt, Phi3, Pooled, Pooling, Qwen2,
-    Qwen3, ResNet, Roberta, Seq2SeqInput, SpeechInput, Swin, T5, T5Encoder, TextInput, Vit, Whisper,
+    Albert, AutoText, Backbone, Bart, Bert, ConvNext, DebertaV2, DecoderStart, Dinov2, DistilBert, Electra, Esm,
+    EuroBert, Gemma2, Gemma3, Gpt2, GptNeox, ImageInput, ImageText, Llama, MaskedIds, Mistral, Mixtral, ModernBert,
+    MpNet, NomicBert, Opt, Phi3, Pooled, Pooling, Qwen2, Qwen3, ResNet, Roberta, Seq2SeqInput, SpeechInput, Swin, T5,
+    T5Encoder, TextInput, Vit, Whisper,
 };
 use rekindle::checkpoint::FromPretrained;
 use rekindle::head::{Classifier, TaskHead};
@@ -78,6 +79,24 @@ backbones! {
     esm_of_absolute_positions: Esm, text(), [Mean], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 2,
         "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9, "pad_token_id": 0,
         "emb_layer_norm_before": true};
+    modernbert: ModernBert, text(), [Cls, Mean, Pooler], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9, "pad_token_id": 0,
+        "local_attention": 2, "global_attn_every_n_layers": 2, "classifier_bias": true};
+    biased_modernbert: ModernBert, text(), [Mean], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9, "pad_token_id": 0,
+        "local_attention": 2, "attention_bias": true, "mlp_bias": true, "norm_bias": true};
+    deberta_v2: DebertaV2, text(), [Cls, Mean, Pooler], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9, "relative_attention": true,
+        "position_buckets": 4, "pos_att_type": "p2c|c2p", "norm_rel_ebd": "layer_norm", "share_att_key": true,
+        "position_biased_input": false, "conv_kernel_size": 3};
+    deberta_v2_of_two_projections: DebertaV2, text(), [Mean], {"vocab_size": 20, "embedding_size": 6, "hidden_size": 8,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9,
+        "relative_attention": true, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 2};
+    eurobert: EuroBert, text(), [Cls, Mean, Pooler], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 12, "max_position_embeddings": 9,
+        "pad_token_id": 0};
+    nomic_bert: NomicBert, text(), [Cls, Mean, Pooler], {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 9};
     vit: Vit, image(12, 8), [Cls, Mean, Pooler], {"hidden_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2,
         "intermediate_size": 12, "image_size": 8, "patch_size": 4};
     deit: Vit, image(8, 8), [Cls, Mean, Pooler], {"model_type": "deit", "hidden_size": 8, "num_hidden_layers": 3,

@@ -179,9 +179,9 @@ pub(super) fn padding_row(id: i64, vocab_size: usize) -> Option<usize> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LayerKind {
-    /// Everything before.
+    /// All places that the network's direction allows.
     FullAttention,
-    /// The window's tokens, itself included.
+    /// Of these, those in a window.
     SlidingAttention,
 }
 

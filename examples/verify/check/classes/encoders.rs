@@ -1,7 +1,9 @@
 //! Encoders.
 
 use crate::check::case::classes;
-use rekindle::backbone::{Albert, Bert, DistilBert, Electra, Esm, MpNet, Roberta};
+use rekindle::backbone::{
+    Albert, Bert, DebertaV2, DistilBert, Electra, Esm, EuroBert, ModernBert, MpNet, NomicBert, Roberta,
+};
 use rekindle::head::{Classifier, MaskedLm, MultipleChoice, Pretraining, ReplacedToken, SpanHead, TokenClassifier};
 
 classes! {
@@ -59,4 +61,24 @@ classes! {
     "EsmForMaskedLM" => With<Esm, MaskedLm>,
     "EsmForSequenceClassification" => With<Esm, Classifier>,
     "EsmForTokenClassification" => With<Esm, TokenClassifier>,
+    "ModernBertModel" => Body<ModernBert>,
+    "ModernBertForMaskedLM" => With<ModernBert, MaskedLm>,
+    "ModernBertForSequenceClassification" => With<ModernBert, Classifier>,
+    "ModernBertForTokenClassification" => With<ModernBert, TokenClassifier>,
+    "ModernBertForMultipleChoice" => With<ModernBert, MultipleChoice>,
+    "ModernBertForQuestionAnswering" => With<ModernBert, SpanHead>,
+    "DebertaV2Model" => Body<DebertaV2>,
+    "DebertaV2ForMaskedLM" => With<DebertaV2, MaskedLm>,
+    "DebertaV2ForSequenceClassification" => With<DebertaV2, Classifier>,
+    "DebertaV2ForTokenClassification" => With<DebertaV2, TokenClassifier>,
+    "DebertaV2ForMultipleChoice" => With<DebertaV2, MultipleChoice>,
+    "DebertaV2ForQuestionAnswering" => With<DebertaV2, SpanHead>,
+    "EuroBertModel" => Body<EuroBert>,
+    "EuroBertForMaskedLM" => With<EuroBert, MaskedLm>,
+    "EuroBertForSequenceClassification" => With<EuroBert, Classifier>,
+    "EuroBertForTokenClassification" => With<EuroBert, TokenClassifier>,
+    "NomicBertModel" => Body<NomicBert>,
+    "NomicBertForMaskedLM" => With<NomicBert, MaskedLm>,
+    "NomicBertForSequenceClassification" => With<NomicBert, Classifier>,
+    "NomicBertForTokenClassification" => With<NomicBert, TokenClassifier>,
 }

@@ -7,8 +7,8 @@ use crate::check::inputs::Inputs;
 use crate::check::task::{Task, Traced};
 use burn::tensor::Device;
 use rekindle::backbone::{
-    Albert, Bert, BertConfig, CausalDecoder, DistilBert, Electra, ElectraConfig, Esm, MpNet, Pooled, Pooling, Roberta,
-    TextFeatures, Tokens,
+    Albert, Bert, BertConfig, CausalDecoder, DebertaV2, DistilBert, Electra, ElectraConfig, Esm, EuroBert, ModernBert,
+    MpNet, NomicBert, Pooled, Pooling, Roberta, TextFeatures, Tokens,
 };
 use rekindle::checkpoint::{Checkpoint, CheckpointError, FromPretrained, Tensors};
 use rekindle::head::{
@@ -127,7 +127,7 @@ macro_rules! masked_lm {
         }
     )*};
 }
-masked_lm!(Albert, Bert, DistilBert, Electra, Esm, MpNet, Roberta);
+masked_lm!(Albert, Bert, DebertaV2, DistilBert, Electra, Esm, EuroBert, ModernBert, MpNet, NomicBert, Roberta);
 
 impl Task<Electra> for ReplacedToken {
     fn fresh(_: &Checkpoint, config: &ElectraConfig, device: &Device) -> Result<Self> {

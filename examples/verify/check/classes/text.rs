@@ -6,8 +6,9 @@ use crate::check::inputs::Inputs;
 use crate::check::task::{Named, Traced};
 use burn::tensor::Device;
 use rekindle::backbone::{
-    Albert, Backbone, Bert, DistilBert, Electra, Esm, Gemma2, Gemma3, Gpt2, GptNeox, Llama, Mistral, MpNet, Opt, Phi3,
-    Pooling, Qwen2, Qwen3, Roberta, T5Encoder, TextFeatures, TextInput, TextState,
+    Albert, Backbone, Bert, DebertaV2, DistilBert, Electra, Esm, EuroBert, Gemma2, Gemma3, Gpt2, GptNeox, Llama,
+    Mistral, ModernBert, MpNet, NomicBert, Opt, Phi3, Pooling, Qwen2, Qwen3, Roberta, T5Encoder, TextFeatures,
+    TextInput, TextState,
 };
 use rekindle::checkpoint::FromPretrained;
 
@@ -26,7 +27,7 @@ macro_rules! traced {
         }
     )*};
 }
-traced!(Albert, Bert, DistilBert, Electra, Esm, MpNet, Roberta, T5Encoder);
+traced!(Albert, Bert, DebertaV2, DistilBert, Electra, Esm, EuroBert, ModernBert, MpNet, NomicBert, Roberta, T5Encoder);
 traced!(Llama, Mistral, Qwen2, Qwen3, Gemma2, Gemma3, Phi3, GptNeox, Gpt2, Opt);
 
 /// The pooler where the file has one.
