@@ -7,6 +7,7 @@ macro_rules! pages {
 
 pages! {
     Tour: "tour.md",
+    Models: "models.md",
     ReadAPlan: "how-to/read-a-plan.md",
     BeforeTheFirstStep: "how-to/before-the-first-step.md",
     FindALearningRate: "how-to/find-a-learning-rate.md",
