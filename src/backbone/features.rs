@@ -170,3 +170,24 @@ pub(in crate::backbone) fn mean_pool(hidden: Tensor<3>, mask: Tensor<2, Bool>) -
     let count = weight.clone().sum_dim(1).clamp_min(1e-9);
     (hidden * weight.unsqueeze_dim::<3>(2)).sum_dim(1).reshape([batch, width]) / count
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_pooling_is_after_the_map_where_it_is_a_mean() {
+        let device = crate::nn::test_device();
+        let features = |pooling| TextFeatures {
+            hidden: Tensor::from_data([[[1.0], [3.0], [9.0]]], &device),
+            mask: Tensor::from_data([[true, true, false]], &device),
+            pooler_output: None,
+            pooling,
+            token_embedding: Tensor::zeros([1, 1], &device),
+        };
+        let square = |rows: Tensor<2>| rows.clone() * rows;
+        let late = |pooling| features(pooling).pooled_late(&square).into_scalar::<f32>();
+        assert_eq!([Pooling::Mean, Pooling::Cls].map(late), [5.0, 1.0]);
+        assert_eq!(square(features(Pooling::Mean).pooled()).into_scalar::<f32>(), 4.0);
+    }
+}

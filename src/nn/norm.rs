@@ -68,3 +68,18 @@ impl LayerNorm {
         self.forward(dropout.forward(input) + residual)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Tolerance;
+
+    #[test]
+    fn without_bias_a_row_is_centred_and_scaled() {
+        let device = crate::nn::test_device();
+        let mut norm = LayerNorm::new(2, 1e-9, &device).without_bias();
+        norm.weight = Param::from_tensor(Tensor::from_data([2.0, -3.0], &device));
+        let output = norm.forward(Tensor::<2>::from_data([[1.0, 5.0]], &device)).into_data();
+        output.assert_approx_eq::<f32>(&[[-2.0, -3.0]].into(), Tolerance::absolute(1e-6));
+    }
+}

@@ -27,7 +27,8 @@ pub struct DebertaV2 {
     pooler: Option<Pooler>,
     #[module(skip)]
     pooling: Pooling,
-    max_length: usize,
+    /// Where there is a table of them; distances have no limit.
+    positions: Option<usize>,
 }
 
 #[derive(Module, Debug)]
@@ -61,7 +62,7 @@ impl DebertaV2 {
             },
             pooler: (pooling == Pooling::Pooler).then(|| Pooler::new(hidden, &mut init)),
             pooling,
-            max_length: config.max_length(),
+            positions: config.position_biased_input.then_some(config.max_position_embeddings),
         }
     }
 
@@ -107,7 +108,7 @@ impl Backbone for DebertaV2 {
 
     fn check(&self, input: &TextInput) -> Result<(), InputError> {
         let Embeddings { word_embeddings, token_type_embeddings, .. } = &self.embeddings;
-        check_tokens(word_embeddings, input, self.max_length)?;
+        check_tokens(word_embeddings, input, self.positions.unwrap_or(usize::MAX))?;
         match token_type_embeddings {
             Some(table) => InputError::check_ids("segment", &input.type_ids, table.weight.dims()[0]),
             None => Ok(()),
@@ -115,7 +116,7 @@ impl Backbone for DebertaV2 {
     }
 
     fn positions(&self) -> Option<usize> {
-        Some(self.max_length)
+        self.positions
     }
 
     fn mixing_operations(&self, stage: usize, seq: usize) -> f64 {

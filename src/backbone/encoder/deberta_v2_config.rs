@@ -35,7 +35,7 @@ pub struct DebertaV2Config {
     pub hidden_dropout_prob: f64,
     /// Dropout on attention probabilities while training.
     pub attention_probs_dropout_prob: f64,
-    /// Entries of the table of absolute positions, and the length that texts are cut to.
+    /// Entries of the table of absolute positions, and the length that texts are cut to. Distances go on beyond it.
     pub max_position_embeddings: usize,
     /// Segment ids.
     pub type_vocab_size: usize,
@@ -139,7 +139,7 @@ impl DebertaV2Config {
         self.cls_dropout.unwrap_or(self.hidden_dropout_prob)
     }
 
-    /// Longest input in tokens.
+    /// The length in tokens that texts are cut to.
     pub fn max_length(&self) -> usize {
         self.max_position_embeddings
     }
@@ -191,7 +191,9 @@ impl DebertaV2Config {
         self.check_distances()?;
         self.check_convolution()?;
         check_total(&[
-            &[self.vocab_size + self.max_position_embeddings + self.type_vocab_size, width],
+            &[self.vocab_size, width],
+            &[self.max_position_embeddings, width],
+            &[self.type_vocab_size, width],
             &[self.distances().half, 2, hidden],
             &[self.num_hidden_layers, 6, hidden, hidden],
             &[self.num_hidden_layers, 2, hidden, self.intermediate_size],

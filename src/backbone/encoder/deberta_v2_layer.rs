@@ -153,7 +153,7 @@ impl SelfAttention {
         // Padding looks nowhere, too.
         let seen = mask.clone().unsqueeze_dims::<4>(&[1, 2]).expand(shape);
         let seen = seen.bool_and(mask.clone().unsqueeze_dims::<4>(&[1, 3]).expand(shape));
-        let mixed = merge_heads(attention_by_scores(scores, value, Some(seen), &self.probability_dropout));
+        let mixed = merge_heads(attention_by_scores(scores, value, seen, &self.probability_dropout));
         self.norm.forward_residual(linear(&self.output, mixed), hidden, &self.dropout)
     }
 

@@ -183,11 +183,11 @@ impl ModernBertConfig {
     }
 
     fn check_layers(&self) -> Result<(), CheckpointError> {
-        let (kinds, layers) = (self.layer_types(), self.num_hidden_layers);
-        ensure(kinds.len() == layers, "layer_types", kinds.len(), &format!("one for each of {layers} layers"))?;
+        let layers = self.num_hidden_layers;
+        let given = self.layer_types.as_ref().map_or(layers, Vec::len);
+        ensure(given == layers, "layer_types", given, &format!("one for each of {layers} layers"))?;
         [LayerKind::FullAttention, LayerKind::SlidingAttention]
             .into_iter()
-            .filter(|kind| kinds.contains(kind))
             .try_for_each(|kind| self.rotary(kind).map(drop))
     }
 }
