@@ -1,5 +1,6 @@
 //! A text backbone whose architecture is known at run time only.
 
+use super::CausalDecoder;
 use super::{
     Albert, AlbertConfig, Backbone, Bert, BertConfig, DebertaV2, DebertaV2Config, DistilBert, DistilBertConfig,
     Electra, ElectraConfig, Esm, EsmConfig, EuroBert, EuroBertConfig, Gemma2, Gemma2Config, Gemma3, Gemma3Config, Gpt2,
@@ -9,7 +10,7 @@ use super::{
     TextState,
 };
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
-use crate::head::{Classifier, MultipleChoice, SpanHead, TokenClassifier};
+use crate::head::{CausalLm, Classifier, MaskedLm, MultipleChoice, SpanHead, TokenClassifier};
 use burn::module::Module;
 use burn::tensor::Device;
 use serde::de::{Deserialize, Deserializer, Error};
@@ -122,6 +123,39 @@ auto_text! {
     GptNeox, GptNeoxConfig: "gpt_neox";
     Gpt2, Gpt2Config: "gpt2";
     Opt, OptConfig: "opt";
+}
+
+/// The arms of a match for architectures that share a head.
+macro_rules! head_of {
+    ($config:expr, $seed:expr, $device:expr, $head:ident of $($name:ident),*) => {
+        match $config {
+            $(AutoTextConfig::$name(config) => Ok($name::$head(config, $seed, $device)),)*
+            other => Err(CheckpointError::UnsupportedConfig {
+                field: "model_type".into(),
+                value: format!("that of {}", AutoText::class_prefix(other)),
+                supported: concat!("with ", stringify!($head), ": ", $(stringify!($name), " "),*).trim_end().into(),
+            }),
+        }
+    };
+}
+
+impl AutoText {
+    /// A fresh masked-language-model head in the form that Transformers gives it on this architecture.
+    ///
+    /// # Errors
+    /// [`CheckpointError::UnsupportedConfig`] for an architecture without one.
+    pub fn masked_lm(config: &AutoTextConfig, seed: u64, device: &Device) -> Result<MaskedLm, CheckpointError> {
+        head_of!(config, seed, device, masked_lm of Bert, Roberta, DistilBert, Electra, Albert, MpNet, ModernBert, DebertaV2,
+            EuroBert, NomicBert, Esm)
+    }
+
+    /// A fresh next-token head in the form that Transformers gives it on this architecture.
+    ///
+    /// # Errors
+    /// [`CheckpointError::UnsupportedConfig`] for an architecture without one.
+    pub fn causal_lm(config: &AutoTextConfig, seed: u64, device: &Device) -> Result<CausalLm, CheckpointError> {
+        head_of!(config, seed, device, causal_lm of Llama, Mistral, Qwen2, Qwen3, Gemma2, Gemma3, Phi3, GptNeox, Gpt2, Opt)
+    }
 }
 
 impl Backbone for AutoText {

@@ -66,7 +66,7 @@ impl<B: Traced, H: Task<B>> Case for With<B, H> {
     }
 }
 
-/// A table from Transformers' class names to what they are here: `"BertModel" => Body<Bert>`.
+/// A table from Transformers' class names to what they are here: `"BertModel" => Body<AutoText>`.
 macro_rules! classes {
     ($($name:literal => $case:ident<$($part:ty),*>),* $(,)?) => {
         /// The names of the classes.

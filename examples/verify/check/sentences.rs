@@ -6,8 +6,8 @@ use super::outputs::compare_all;
 use super::task::Traced;
 use super::{Options, Result};
 use burn::tensor::Tensor;
-use rekindle::backbone::{Backbone, Bert, Pooled, Pooling};
-use rekindle::checkpoint::{Checkpoint, Tensors};
+use rekindle::backbone::{AutoText, Backbone, Pooled, Pooling};
+use rekindle::checkpoint::{Checkpoint, FromPretrained, Tensors};
 use serde::Deserialize;
 use std::path::Path;
 
@@ -27,7 +27,7 @@ pub(crate) fn check(folder: &Path, options: &Options) -> Result<Findings> {
 
     let expected = Tensors::open_file(folder.join("expected.safetensors"))?;
     let inputs = Inputs::open(&folder.join("inputs.safetensors"))?;
-    let body = checkpoint.backbone::<Bert>(Pooling::Mean, &options.device)?.module;
+    let body = checkpoint.backbone::<AutoText>(Pooling::Mean, &options.device)?.module;
     let input = inputs.text(&inputs.all(), &options.device)?;
     let seq = input.ids.dims()[1];
     body.check(&input)?;
@@ -45,7 +45,7 @@ fn check_tokenizer(folder: &Path, checkpoint: &Checkpoint) -> Result<Vec<Row>> {
     let sentences: Vec<Sentence> = serde_json::from_str(&std::fs::read_to_string(folder.join("sentences.json"))?)?;
     let texts: Vec<&str> = sentences.iter().map(|sentence| sentence.text.as_str()).collect();
     let tokenizer = checkpoint.tokenizer()?;
-    let limit = checkpoint.config::<Bert>()?.max_position_embeddings;
+    let limit = AutoText::max_length(&checkpoint.config::<AutoText>()?);
     let encodings = tokenizer.encode(&texts, limit)?;
     let note = || format!("of {} sentences", sentences.len());
     let both = || encodings.rows.iter().zip(&sentences);

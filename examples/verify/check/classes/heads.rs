@@ -6,10 +6,7 @@ use crate::check::findings::Array;
 use crate::check::inputs::Inputs;
 use crate::check::task::{Task, Traced};
 use burn::tensor::Device;
-use rekindle::backbone::{
-    Albert, Bert, BertConfig, CausalDecoder, DebertaV2, DistilBert, Electra, ElectraConfig, Esm, EuroBert, ModernBert,
-    MpNet, NomicBert, Pooled, Pooling, Roberta, TextFeatures, Tokens,
-};
+use rekindle::backbone::{AutoText, AutoTextConfig, Electra, Pooled, Pooling, TextFeatures, Tokens};
 use rekindle::checkpoint::{Checkpoint, CheckpointError, FromPretrained, Tensors};
 use rekindle::head::{
     CausalLm, Classifier, LabelLoss, MaskedLm, MaskedTargets, MultiLabel, MultipleChoice, NumberLoss, Pretraining,
@@ -111,27 +108,25 @@ pub(crate) fn rows_of(checkpoint: &Checkpoint, map: &rekindle::checkpoint::KeyMa
     Ok(tensors.shape(file_key)?.first().copied().unwrap_or(0))
 }
 
-macro_rules! masked_lm {
-    ($($backbone:ty),* $(,)?) => {$(
-        impl Task<$backbone> for MaskedLm {
-            fn fresh(_: &Checkpoint, config: &<$backbone as FromPretrained>::Config, device: &Device) -> Result<Self> {
-                Ok(<$backbone>::masked_lm(config, 0, device))
-            }
-            fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
-                let (at, tokens) = inputs.token_labels(rows, device)?;
-                Ok(MaskedTargets { at, tokens })
-            }
-            fn outputs(output: Self::Output) -> Vec<(&'static str, Array)> {
-                vec![("logits", Array::of(output))]
-            }
-        }
-    )*};
+impl Task<AutoText> for MaskedLm {
+    fn fresh(_: &Checkpoint, config: &AutoTextConfig, device: &Device) -> Result<Self> {
+        Ok(AutoText::masked_lm(config, 0, device)?)
+    }
+    fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
+        let (at, tokens) = inputs.token_labels(rows, device)?;
+        Ok(MaskedTargets { at, tokens })
+    }
+    fn outputs(output: Self::Output) -> Vec<(&'static str, Array)> {
+        vec![("logits", Array::of(output))]
+    }
 }
-masked_lm!(Albert, Bert, DebertaV2, DistilBert, Electra, Esm, EuroBert, ModernBert, MpNet, NomicBert, Roberta);
 
-impl Task<Electra> for ReplacedToken {
-    fn fresh(_: &Checkpoint, config: &ElectraConfig, device: &Device) -> Result<Self> {
-        Ok(Electra::replaced_token(config, 0, device))
+impl Task<AutoText> for ReplacedToken {
+    fn fresh(_: &Checkpoint, config: &AutoTextConfig, device: &Device) -> Result<Self> {
+        match config {
+            AutoTextConfig::Electra(config) => Ok(Electra::replaced_token(config, 0, device)),
+            other => Err(format!("{} has no such head", AutoText::class_prefix(other)).into()),
+        }
     }
     fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
         inputs.int("labels", rows, device)
@@ -141,9 +136,9 @@ impl Task<Electra> for ReplacedToken {
     }
 }
 
-impl<B: Traced<Features = TextFeatures> + CausalDecoder> Task<B> for CausalLm {
-    fn fresh(_: &Checkpoint, config: &B::Config, device: &Device) -> Result<Self> {
-        Ok(B::causal_lm(config, 0, device))
+impl Task<AutoText> for CausalLm {
+    fn fresh(_: &Checkpoint, config: &AutoTextConfig, device: &Device) -> Result<Self> {
+        Ok(AutoText::causal_lm(config, 0, device)?)
     }
     fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {
         inputs.int("labels", rows, device)
@@ -180,11 +175,14 @@ impl<B: Traced<Features: Tokens>> Task<B> for SpanHead {
     }
 }
 
-impl Task<Bert> for Pretraining {
-    fn fresh(_: &Checkpoint, config: &BertConfig, device: &Device) -> Result<Self> {
-        Ok(Pretraining::new(config, 0, device))
+impl Task<AutoText> for Pretraining {
+    fn fresh(_: &Checkpoint, config: &AutoTextConfig, device: &Device) -> Result<Self> {
+        match config {
+            AutoTextConfig::Bert(config) => Ok(Pretraining::new(config, 0, device)),
+            other => Err(format!("{} has no such head", AutoText::class_prefix(other)).into()),
+        }
     }
-    fn pooling(_: &BertConfig) -> Pooling {
+    fn pooling(_: &AutoTextConfig) -> Pooling {
         Pooling::Pooler
     }
     fn targets(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<Self::Targets> {

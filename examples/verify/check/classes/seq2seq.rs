@@ -1,7 +1,7 @@
 //! Encoder-decoders.
 
 use crate::check::case::classes;
-use rekindle::backbone::{Bart, T5, T5Encoder, Whisper};
+use rekindle::backbone::{AutoText, Bart, T5, Whisper};
 use rekindle::head::{Classifier, Seq2SeqLm, SpanHead, TokenClassifier};
 
 classes! {
@@ -15,8 +15,8 @@ classes! {
     "T5ForConditionalGeneration" => With<T5, Seq2SeqLm>,
     "T5ForSequenceClassification" => With<T5, Classifier>,
     "T5ForQuestionAnswering" => With<T5, SpanHead>,
-    "T5EncoderModel" => Body<T5Encoder>,
-    "T5ForTokenClassification" => With<T5Encoder, TokenClassifier>,
+    "T5EncoderModel" => Body<AutoText>,
+    "T5ForTokenClassification" => With<AutoText, TokenClassifier>,
     "WhisperModel" => Body<Whisper>,
     "WhisperForConditionalGeneration" => With<Whisper, Seq2SeqLm>,
 }

@@ -5,30 +5,20 @@ use crate::check::findings::Array;
 use crate::check::inputs::Inputs;
 use crate::check::task::{Named, Traced};
 use burn::tensor::Device;
-use rekindle::backbone::{
-    Albert, Backbone, Bert, DebertaV2, DistilBert, Electra, Esm, EuroBert, Gemma2, Gemma3, Gpt2, GptNeox, Llama,
-    Mistral, ModernBert, MpNet, NomicBert, Opt, Phi3, Pooling, Qwen2, Qwen3, Roberta, T5Encoder, TextFeatures,
-    TextInput, TextState,
-};
+use rekindle::backbone::{AutoText, AutoTextConfig, Backbone, Pooling, TextFeatures, TextInput};
 use rekindle::checkpoint::FromPretrained;
 
-macro_rules! traced {
-    ($($backbone:ty),* $(,)?) => {$(
-        impl Traced for $backbone {
-            fn input(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<TextInput> {
-                inputs.text(rows, device)
-            }
-            fn trace(&self, input: TextInput) -> (Named, TextFeatures) {
-                trace(self, input)
-            }
-            fn body_pooling(config: &Self::Config, keys: &[String]) -> Pooling {
-                pooling::<Self>(config, keys)
-            }
-        }
-    )*};
+impl Traced for AutoText {
+    fn input(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<TextInput> {
+        inputs.text(rows, device)
+    }
+    fn trace(&self, input: TextInput) -> (Named, TextFeatures) {
+        trace(self, input)
+    }
+    fn body_pooling(config: &AutoTextConfig, keys: &[String]) -> Pooling {
+        pooling::<Self>(config, keys)
+    }
 }
-traced!(Albert, Bert, DebertaV2, DistilBert, Electra, Esm, EuroBert, ModernBert, MpNet, NomicBert, Roberta, T5Encoder);
-traced!(Llama, Mistral, Qwen2, Qwen3, Gemma2, Gemma3, Phi3, GptNeox, Gpt2, Opt);
 
 /// The pooler where the file has one.
 pub(super) fn pooling<B: FromPretrained>(config: &B::Config, keys: &[String]) -> Pooling {
@@ -38,10 +28,7 @@ pub(super) fn pooling<B: FromPretrained>(config: &B::Config, keys: &[String]) ->
 
 /// The state after every stage: `hidden_states.0` is that of the embeddings, and a final norm's takes the place of the
 /// last layer's, as in Transformers.
-fn trace<B>(body: &B, input: TextInput) -> (Named, TextFeatures)
-where
-    B: Backbone<Input = TextInput, State = TextState, Features = TextFeatures>,
-{
+fn trace(body: &AutoText, input: TextInput) -> (Named, TextFeatures) {
     let mut hidden = vec![];
     let mut state = body.embed(input);
     for (index, stage) in body.stages().iter().enumerate() {
