@@ -151,10 +151,10 @@ fn differences_are_noticed_and_named() {
 fn what_cannot_be_checked_is_named() {
     let root = altered(&["bert"], "bert/model.safetensors", "none", 0.0);
     let folder = root.path().join("bert");
-    let config = fs::read_to_string(folder.join("config.json")).expect("text").replace("BertModel", "GPT2Model");
+    let config = fs::read_to_string(folder.join("config.json")).expect("text").replace("BertModel", "RwkvModel");
     fs::write(folder.join("config.json"), config).expect("written");
     let error = check_folder(&folder, &options("flex")).expect_err("an unknown architecture").to_string();
-    assert!(error.contains("GPT2Model") && error.contains("BertForPreTraining"), "{error}");
+    assert!(error.contains("RwkvModel") && error.contains("BertForPreTraining"), "{error}");
 
     fs::remove_file(folder.join("config.json")).expect("removed");
     let error = check_folder(&folder, &options("flex")).expect_err("no form").to_string();
