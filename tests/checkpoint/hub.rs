@@ -210,7 +210,8 @@ mod download {
     #[test]
     fn what_goes_wrong_is_named_and_leaves_nothing_behind() {
         let weights = weights();
-        let cases: [(&str, fn(&mut HashMap<String, Answer>)); 9] = [
+        type Change = fn(&mut HashMap<String, Answer>);
+        let cases: [(&str, Change); 9] = [
             ("has the SHA-256", |answers| answers.get_mut("/cdn/blob").expect("there").2[20] ^= 1),
             ("bytes came of", |answers| answers.get_mut("/cdn/blob").expect("there").2.truncate(30)),
             ("cannot get `model.safetensors`", |answers| {
