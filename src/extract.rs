@@ -2,9 +2,9 @@
 
 use crate::backbone::{Backbone, Bert, Pooled, TextInput};
 use crate::checkpoint::{FromPretrained, Signature, load_extractor, save_extractor};
-use crate::data::{BatchOrder, TextTokenizer, TokenRow, pad_rows};
+use crate::data::{TextTokenizer, TokenRow};
 use crate::error::Error;
-use crate::objective::text_input;
+use crate::predict::by_length;
 use crate::train::plain_device;
 use burn::tensor::{Device, Tensor};
 use std::path::Path;
@@ -93,19 +93,15 @@ where
     /// A text that the tokenizer cannot encode; tokens that the network has no place for, if the two do not belong together.
     pub fn features<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Vec<Vec<f32>>, Error> {
         let rows = self.tokenizer.encode(texts, self.signature.max_length)?.rows;
-        let pad_id = self.tokenizer.require_pad_id()?;
-        let device = plain_device(&self.backbone);
-        let lengths: Vec<usize> = rows.iter().map(TokenRow::len).collect();
-        let order = BatchOrder { batch_size: self.batch_size, seed: 0, shuffle: false, bucket: true };
+        let (rows, device): (Vec<&TokenRow>, _) = (rows.iter().collect(), plain_device(&self.backbone));
         let mut features = vec![vec![]; texts.len()];
-        for indices in order.batches(&lengths, 0) {
-            let chosen: Vec<&TokenRow> = indices.iter().map(|index| &rows[*index]).collect();
-            let output = self.forward(text_input(pad_rows(&chosen, pad_id), &device))?;
-            let values: Vec<f32> = output.into_data().iter::<f32>().collect();
-            for (index, vector) in indices.into_iter().zip(values.chunks(self.signature.width)) {
-                features[index] = vector.to_vec();
+        by_length(&rows, &self.tokenizer, self.batch_size, &device, |indices, input| {
+            let values: Vec<f32> = self.forward(input)?.into_data().iter::<f32>().collect();
+            for (index, vector) in indices.iter().zip(values.chunks(self.signature.width)) {
+                features[*index] = vector.to_vec();
             }
-        }
+            Ok(())
+        })?;
         Ok(features)
     }
 }

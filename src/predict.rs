@@ -148,14 +148,27 @@ where
     B: Backbone<Input = TextInput>,
     H: TaskHead<B::Features>,
 {
-    let (pad_id, device) = (tokenizer.require_pad_id()?, plain_device(model));
+    by_length(rows, tokenizer, batch_size, &plain_device(model), |indices, input| {
+        model.backbone.check(&input)?;
+        read(indices, model.forward(input));
+        Ok(())
+    })
+}
+
+/// Makes batches of rows of similar length; `run` gets a batch's indices and its input.
+pub(crate) fn by_length(
+    rows: &[&TokenRow],
+    tokenizer: &TextTokenizer,
+    batch_size: usize,
+    device: &Device,
+    mut run: impl FnMut(&[usize], TextInput) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let pad_id = tokenizer.require_pad_id()?;
     let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
     let order = BatchOrder { batch_size, seed: 0, shuffle: false, bucket: true };
     for indices in order.batches(&lengths, 0) {
         let batch: Vec<&TokenRow> = indices.iter().map(|index| rows[*index]).collect();
-        let input = text_input(pad_rows(&batch, pad_id), &device);
-        model.backbone.check(&input)?;
-        read(&indices, model.forward(input));
+        run(&indices, text_input(pad_rows(&batch, pad_id), device))?;
     }
     Ok(())
 }

@@ -141,10 +141,13 @@ where
         let mut null_score = f64::INFINITY;
         for (window, (start, end)) in windows {
             let null = window.null_token();
-            null_score = null_score.min(start[null] + end[null]);
+            // A tokenizer that frames nothing makes no token of nothing.
+            if let (Some(start), Some(end)) = (start.get(null), end.get(null)) {
+                null_score = null_score.min(start + end);
+            }
             for first in best(start, self.candidates) {
                 for last in best(end, self.candidates) {
-                    let fits = (first..first + self.max_answer).contains(&last);
+                    let fits = (first..first.saturating_add(self.max_answer)).contains(&last);
                     let bytes = (window.offsets[first], window.offsets[last]);
                     let (true, (Some((from, _)), Some((_, to)))) = (fits, bytes) else { continue };
                     let Some(text) = context.get(from..to) else { continue };

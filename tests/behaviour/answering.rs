@@ -125,6 +125,8 @@ fn answers_keep_to_the_context_and_the_limits() {
     assert_eq!(pieces.len(), 20, "each piece once, whatever windows hold it");
     let short = ask(fresh().with_max_answer(1).with_candidates(3));
     assert!(short.candidates.len() <= 3 && short.candidates.iter().all(|one| !one.text.contains(' ')));
+    let endless = ask(fresh().with_max_answer(usize::MAX));
+    assert!(endless.candidates[0].score >= answered.candidates[0].score);
     let best = answered.candidates[0].score;
     let margin = answered.null_score - best;
     assert!(ask(fresh().with_no_answer(margin - 1e-3)).answer.is_none());
