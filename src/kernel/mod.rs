@@ -13,11 +13,13 @@ mod attention;
 mod bf16;
 mod buffer;
 mod dropout;
+mod embedding;
 mod gemm;
 mod head;
 mod linear;
 mod loss;
 mod norm;
+mod reuse;
 mod simd;
 #[cfg(test)]
 mod tests;
@@ -26,9 +28,11 @@ mod tile;
 pub(crate) use adamw::{Scalars, adamw, square_sum, towards};
 pub(crate) use attention::{Attention, attention};
 pub(crate) use dropout::dropout;
+pub(crate) use embedding::embedding;
 pub(crate) use linear::linear;
 pub(crate) use loss::cross_entropy;
 pub(crate) use norm::{norm, residual_norm};
+pub(crate) use reuse::ReuseScope;
 
 use crate::nn::{Precision, PrecisionScope};
 use burn::backend::DispatchDevice;
