@@ -32,7 +32,7 @@ pub(crate) use embedding::embedding;
 pub(crate) use linear::linear;
 pub(crate) use loss::cross_entropy;
 pub(crate) use norm::{norm, residual_norm};
-pub(crate) use reuse::ReuseScope;
+pub(crate) use reuse::{ReuseScope, let_go};
 
 use crate::nn::{Precision, PrecisionScope};
 use burn::backend::DispatchDevice;

@@ -28,13 +28,21 @@ impl Drop for ReuseScope {
     fn drop(&mut self) {
         let mut kept = kept();
         kept.scopes -= 1;
-        if kept.scopes == 0 {
-            let unused = std::mem::take(&mut kept.free);
-            (kept.unused, kept.most) = (0, kept.used);
-            drop(kept);
-            drop(unused);
+        let last = kept.scopes == 0;
+        drop(kept);
+        if last {
+            let_go();
         }
     }
+}
+
+/// Gives back to the system what is unused.
+pub(crate) fn let_go() {
+    let mut kept = kept();
+    let unused = std::mem::take(&mut kept.free);
+    (kept.unused, kept.most) = (0, kept.used);
+    drop(kept);
+    drop(unused);
 }
 
 /// Values that a kernel fills.
