@@ -23,6 +23,7 @@ mod precision;
 mod resize;
 mod rms_norm;
 mod rotary;
+mod rotation_memo;
 mod score_attention;
 mod unscaled_attention;
 
