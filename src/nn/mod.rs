@@ -24,6 +24,7 @@ mod resize;
 mod reuse;
 mod rms_norm;
 mod rotary;
+mod rotation_memo;
 mod score_attention;
 mod unscaled_attention;
 
