@@ -25,6 +25,7 @@ mod rms_norm;
 mod rotary;
 mod score_attention;
 mod unscaled_attention;
+mod visible;
 
 pub use activation::Activation;
 #[cfg(test)]
@@ -54,6 +55,9 @@ pub use rms_norm::RmsNorm;
 pub use rotary::{RopeScaling, Rotary, Rotation};
 pub use score_attention::attention_by_scores;
 pub use unscaled_attention::unscaled_attention;
+#[cfg(feature = "flex")]
+pub(crate) use visible::Place;
+pub use visible::{Documents, Visible};
 
 #[cfg(test)]
 pub(crate) fn test_device() -> burn::tensor::Device {
