@@ -6,7 +6,7 @@ use super::dropout::Mask;
 use super::head::{Head, Out, Pool, Shape};
 use super::reuse::{Buffer, blank};
 use super::tile::Table;
-use crate::nn::{Draw, Reach};
+use crate::nn::{Documents, Draw, Reach};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -17,13 +17,15 @@ use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 /// What an attention is told besides its tensors.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Attention {
     /// Heads of queries that stand side by side in `[batch, seq, hidden]`; inputs of rank 4 have an axis of them.
     pub(crate) heads: usize,
     /// What products of queries and keys are multiplied by.
     pub(crate) scale: f64,
     pub(crate) reach: Reach,
+    /// A query sees the keys of its own document alone; there are as many queries as keys.
+    pub(crate) documents: Option<Documents>,
     /// What dropout on the probabilities draws.
     pub(crate) draw: Option<Draw>,
 }
@@ -118,7 +120,7 @@ impl Inputs {
         let shape = match (query.as_slice(), key.as_slice()) {
             (&[_, heads, queries, width], &[_, groups, keys, _]) => Shape { heads, groups, queries, keys, width },
             (query, key) => {
-                let Attention { heads, .. } = attention;
+                let heads = attention.heads;
                 Shape { heads, groups: heads, queries: query[1], keys: key[1], width: query[2] / heads }
             }
         };
@@ -183,6 +185,7 @@ impl Inputs {
             visible: &self.visible.storage::<u8>()[row * keys..(row + 1) * keys],
             scale: self.attention.scale as f32,
             reach: self.attention.reach,
+            places: self.attention.documents.as_ref().map(|documents| documents.row(row)),
             dropout: self.attention.draw.map(|draw| (Mask::new(draw), (row * heads + head) * queries * keys)),
         }
     }

@@ -1,6 +1,7 @@
 //! Rotary positions in one pass, heads read where they stand. The bits are those of the composed operations.
 
-use super::buffer::{block, contiguous, values, zeros};
+use super::buffer::{block, contiguous, values};
+use super::reuse::blank;
 use super::simd::vectorised;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
@@ -82,7 +83,7 @@ impl Tables {
         };
         let angles = Angles { cos: values(&self.cos), sin: values(&self.sin), sign, rows, half };
         let place = heads * width;
-        let mut out = zeros(batch * seq * place);
+        let mut out = blank(batch * seq * place);
         let blocks = out.par_chunks_mut(block(place)).enumerate();
         blocks.for_each(|(index, out)| turn_places(input, angles, index * (block(place) / place), out));
         let layout = Layout::new(x.shape(), [seq * place, width, place, 1].map(|stride| stride as isize).to_vec(), 0);

@@ -27,6 +27,7 @@ mod rotary;
 mod rotation_memo;
 mod score_attention;
 mod unscaled_attention;
+mod visible;
 
 pub use activation::Activation;
 #[cfg(test)]
@@ -57,6 +58,9 @@ pub use rms_norm::RmsNorm;
 pub use rotary::{RopeScaling, Rotary, Rotation};
 pub use score_attention::attention_by_scores;
 pub use unscaled_attention::unscaled_attention;
+#[cfg(feature = "flex")]
+pub(crate) use visible::Place;
+pub use visible::{Documents, Visible};
 
 #[cfg(test)]
 pub(crate) fn test_device() -> burn::tensor::Device {
