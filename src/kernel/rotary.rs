@@ -7,7 +7,7 @@ use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::Checkpoi
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend, Bytes, DType, Dispatch, Flex, TensorMetadata, backend_extension};
+use burn::backend::{Autodiff, Backend, DType, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::Tensor;
 use burn_flex::{FlexTensor, Layout};
 use rayon::prelude::*;
@@ -87,7 +87,7 @@ impl Tables {
         let blocks = out.par_chunks_mut(block(place)).enumerate();
         blocks.for_each(|(index, out)| turn_places(input, angles, index * (block(place) / place), out));
         let layout = Layout::new(x.shape(), [seq * place, width, place, 1].map(|stride| stride as isize).to_vec(), 0);
-        FlexTensor::new(Bytes::from_elems(out), layout, DType::F32)
+        FlexTensor::new(out.into_bytes(), layout, DType::F32)
     }
 }
 
