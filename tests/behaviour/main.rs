@@ -16,6 +16,7 @@ mod encoders;
 mod event_files;
 mod extractor;
 mod families;
+mod family_contract;
 mod files;
 mod folders;
 mod forecast;
