@@ -1,9 +1,10 @@
 //! Scaled dot-product attention: heads are read where they stand, and memory is linear in the length, because the backward
 //! pass makes the probabilities again. Keys that a block of queries does not reach cost nothing.
 
-use super::buffer::{contiguous, tensor, values, zeros};
+use super::buffer::{contiguous, tensor, values};
 use super::dropout::Mask;
 use super::head::{Head, Out, Pool, Shape};
+use super::reuse::{Buffer, blank};
 use super::tile::Table;
 use crate::nn::{Documents, Draw, Reach};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -130,7 +131,7 @@ impl Inputs {
     fn forward(&self) -> (FlexTensor, Vec<[f32; 2]>) {
         let Shape { heads, queries, width, .. } = self.shape;
         let batch = self.tensors[0].shape()[0];
-        let mut out = zeros(batch * queries * heads * width);
+        let mut out = blank(batch * queries * heads * width);
         let mut moments = vec![[0.0; 2]; batch * heads * queries];
         let pool = Pool::new(self.shape);
         let rows = out.par_chunks_mut(queries * heads * width).zip(moments.par_chunks_mut(heads * queries));
@@ -144,10 +145,10 @@ impl Inputs {
     }
 
     /// The gradients of query, key and value.
-    fn backward(&self, gradient: &FlexTensor, moments: &[[f32; 2]]) -> [Vec<f32>; 3] {
+    fn backward(&self, gradient: &FlexTensor, moments: &[[f32; 2]]) -> [Buffer; 3] {
         let Shape { heads, groups, queries, keys, width } = self.shape;
         let pool = Pool::new(self.shape);
-        let mut made = [0, 1, 2].map(|index| zeros(self.tensors[index].shape().num_elements()));
+        let mut made = [0, 1, 2].map(|index| blank(self.tensors[index].shape().num_elements()));
         let [query, key, value] = &mut made;
         let (per_query, per_key) = (queries * heads * width, keys * groups * width);
         let key_and_value = key.par_chunks_mut(per_key).zip(value.par_chunks_mut(per_key));

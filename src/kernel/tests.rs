@@ -6,6 +6,11 @@ use crate::random::stream;
 use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData, activation};
 use rand::Rng;
 
+mod gates;
+mod level;
+mod rms_norm;
+mod rotary;
+
 /// An operation on matrices.
 type Op<'a> = &'a dyn Fn(&[Tensor<2>]) -> Tensor<2>;
 

@@ -80,15 +80,10 @@ impl RotaryAttention {
 
     /// `[batch, seq, hidden]` to `[batch, seq, hidden]`.
     pub(super) fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
-        let head_norm = |norm: &Option<RmsNorm>, input: Tensor<4>| match norm {
-            Some(norm) => norm.forward(input),
-            None => input,
-        };
         let Rotated { heads, groups, .. } = self.rotated;
-        let query = split_heads(linear(&self.q_proj, hidden.clone()), heads);
-        let key = split_heads(linear(&self.k_proj, hidden.clone()), groups);
+        let query = normal_heads(&self.q_norm, linear(&self.q_proj, hidden.clone()), heads);
+        let key = normal_heads(&self.k_norm, linear(&self.k_proj, hidden.clone()), groups);
         let value = split_heads(linear(&self.v_proj, hidden), groups);
-        let (query, key) = (head_norm(&self.q_norm, query), head_norm(&self.k_norm, key));
         linear(&self.o_proj, self.rotated.mix(query, key, value, visible, &self.dropout))
     }
 
@@ -96,6 +91,14 @@ impl RotaryAttention {
     pub(super) fn width(&self) -> usize {
         self.rotated.width()
     }
+}
+
+/// `[batch, seq, heads * width]` to `[batch, heads, seq, width]`, normalised by heads where there is a norm.
+fn normal_heads(norm: &Option<RmsNorm>, input: Tensor<3>, heads: usize) -> Tensor<4> {
+    let Some(norm) = norm else { return split_heads(input, heads) };
+    let [batch, seq, hidden] = input.dims();
+    // Before the axes are swapped: rows are then in order.
+    norm.forward(input.reshape([batch, seq, heads, hidden / heads])).swap_dims(1, 2)
 }
 
 /// The part of attention without parameters: queries and keys are rotated, values mixed.

@@ -51,9 +51,8 @@ impl PreNormLayer {
 impl DecoderLayer for PreNormLayer {
     fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
         let mixed = self.self_attn.forward(self.input_layernorm.forward(hidden.clone()), visible);
-        let hidden = hidden + mixed;
-        let inner = self.mlp.forward(self.post_attention_layernorm.forward(hidden.clone()));
-        hidden + inner
+        let [hidden, normal] = self.post_attention_layernorm.forward_residual(mixed, hidden, None);
+        hidden + self.mlp.forward(normal)
     }
 
     fn attention_width(&self) -> usize {

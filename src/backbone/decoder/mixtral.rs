@@ -109,8 +109,8 @@ impl MixtralLayer {
     /// The layer, and the router's logits, `[batch, seq, experts]`.
     fn route(&self, hidden: Tensor<3>, visible: &Visible) -> (Tensor<3>, Tensor<3>) {
         let mixed = self.self_attn.forward(self.input_layernorm.forward(hidden.clone()), visible);
-        let hidden = hidden + mixed;
-        let (inner, logits) = self.block_sparse_moe.forward(self.post_attention_layernorm.forward(hidden.clone()));
+        let [hidden, normal] = self.post_attention_layernorm.forward_residual(mixed, hidden, None);
+        let (inner, logits) = self.block_sparse_moe.forward(normal);
         (hidden + inner, logits)
     }
 }

@@ -106,8 +106,8 @@ impl Phi3Layer {
 impl DecoderLayer for Phi3Layer {
     fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
         let mixed = self.self_attn.forward(self.input_layernorm.forward(hidden.clone()), visible);
-        let hidden = hidden + self.dropout.forward(mixed);
-        let inner = self.mlp.forward(self.post_attention_layernorm.forward(hidden.clone()));
+        let [hidden, normal] = self.post_attention_layernorm.forward_residual(mixed, hidden, Some(&self.dropout));
+        let inner = self.mlp.forward(normal);
         hidden + self.dropout.forward(inner)
     }
 
@@ -158,10 +158,7 @@ struct FusedMlp {
 
 impl FusedMlp {
     fn forward(&self, hidden: Tensor<3>) -> Tensor<3> {
-        let both = linear(&self.gate_up_proj, hidden);
-        let inner = both.dims()[2] / 2;
-        let gate = self.activation.forward(both.clone().narrow(2, 0, inner));
-        linear(&self.down_proj, gate * both.narrow(2, inner, inner))
+        linear(&self.down_proj, self.activation.gate_halves(linear(&self.gate_up_proj, hidden)))
     }
 }
 

@@ -85,9 +85,8 @@ impl Layer {
 
     fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
         let mixed = self.attention.forward(self.attention_norm.forward(hidden.clone()), visible);
-        let hidden = hidden + mixed;
-        let inner = self.mlp.forward(self.mlp_norm.forward(hidden.clone()));
-        hidden + inner
+        let [hidden, normal] = self.mlp_norm.forward_residual(mixed, hidden, None);
+        hidden + self.mlp.forward(normal)
     }
 }
 

@@ -180,9 +180,7 @@ impl Gated {
     }
 
     fn forward(&self, hidden: Tensor<3>) -> Tensor<3> {
-        let both = linear(&self.input, hidden);
-        let inner = both.dims()[2] / 2;
-        let gated = self.activation.forward(both.clone().narrow(2, 0, inner)) * both.narrow(2, inner, inner);
+        let gated = self.activation.gate_halves(linear(&self.input, hidden));
         linear(&self.output, self.dropout.forward(gated))
     }
 }
