@@ -1,8 +1,11 @@
 use super::apply::{BACKBONE, load_mapped};
+use super::gguf::{gguf_metadata, read_decoder};
+use super::tensors::LOOKED_FOR;
 use super::{CheckpointError, KeyMap, LoadReport, Tensors};
 use crate::backbone::{Backbone, Pooling};
 use crate::data::TextTokenizer;
 use crate::error::Error;
+use crate::file::parent;
 use crate::head::{Classifier, MultipleChoice, SpanHead, TokenClassifier};
 use crate::model::Model;
 use burn::module::{Module, ModuleDisplay};
@@ -125,11 +128,24 @@ pub struct Loaded<M> {
 impl Checkpoint {
     /// Reads the folder's configuration and weights.
     ///
+    /// A GGUF file, or a folder with one and no other weights, says both: LLaMA (of which Mistral is one), Qwen 2 and 3,
+    /// Gemma 2 and 3, Phi-3 and GPT-2 in llama.cpp's names become the configuration, keys and values of Transformers. The
+    /// tokenizer in it is not read: `tokenizer.json` has to lie beside it.
+    ///
     /// # Errors
-    /// A missing or damaged file is named.
+    /// A missing or damaged file is named; so is the architecture of a GGUF file that is none of these.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, CheckpointError> {
         let folder = folder.as_ref();
-        Self::open_with_config(folder, folder.join("config.json"))
+        match gguf_of(folder) {
+            Some(file) => Self::open_gguf(&file),
+            None => Self::open_with_config(folder, folder.join("config.json")),
+        }
+    }
+
+    fn open_gguf(file: &Path) -> Result<Self, CheckpointError> {
+        let tensors = Tensors::open_file(file)?;
+        let (config, names) = read_decoder(&gguf_metadata(file)?, &tensors)?;
+        Ok(Self { folder: parent(file).into(), config, tensors: tensors.renamed(names) })
     }
 
     /// As [`open`](Self::open), with the configuration in another file than the folder's `config.json`.
@@ -256,6 +272,20 @@ impl Checkpoint {
         }
         Ok(())
     }
+}
+
+/// The GGUF file that is meant: this one, or the only one of a folder without other weights.
+fn gguf_of(path: &Path) -> Option<PathBuf> {
+    let is_gguf = |path: &Path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+    if path.is_file() {
+        return is_gguf(path).then(|| path.into());
+    }
+    if LOOKED_FOR.iter().any(|name| path.join(name).exists()) {
+        return None;
+    }
+    let inside = std::fs::read_dir(path).ok()?.flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = inside.filter(|path| is_gguf(path)).collect();
+    if files.len() == 1 { files.pop() } else { None }
 }
 
 pub(super) fn read_json(path: &Path) -> Result<Value, CheckpointError> {
