@@ -19,16 +19,19 @@ pub struct Card {
     pub rekindle: String,
     /// Version of Burn that it was built on.
     pub burn: String,
-    /// The head: `classifier`, `numbers`, `labels`, `choices`, `pairs`, `sentences`, `tags` or
-    /// `spans`.
+    /// The head: `classifier`, `numbers`, `labels`, `choices`, `pairs`, `sentences`, `tags`, `spans` or
+    /// `images`.
     pub head: String,
     /// How the backbone's features are pooled.
     pub pooling: Pooling,
-    /// Texts are cut to this many tokens.
+    /// Texts are cut to this many tokens; 0 where none are read.
     pub max_length: usize,
     /// How contexts of questions are read, for `spans`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub windows: Option<Windows>,
+    /// Channels, height and width of images, for `images`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<[usize; 3]>,
     /// Choices of a question, for `choices`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub choices: Option<usize>,
@@ -49,6 +52,7 @@ impl Card {
             pooling,
             max_length,
             windows: None,
+            image: None,
             choices: None,
             freeze: format!("{freeze:?}"),
         }
