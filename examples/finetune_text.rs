@@ -44,9 +44,15 @@ struct Args {
     /// Folder of a text checkpoint (BERT, RoBERTa, LLaMA, ..) in Hugging Face's layout.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/tiny-bert"))]
     model: PathBuf,
-    /// Folder with train, validation and test .jsonl files of `text` and `label`.
+    /// Folder with train, validation and test .jsonl files.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/intents"))]
     data: PathBuf,
+    /// The key of the text.
+    #[arg(long, default_value = "text")]
+    text: String,
+    /// The key of the label.
+    #[arg(long, default_value = "label")]
+    label: String,
     /// What stays fixed: nothing, backbone, bottom:N, gradual[:EPOCHS], gradual-plateau:VALIDATIONS, lp-ft[:EPOCHS],
     /// chain-thaw:EPOCHS, bitfit, norm, every:N, surgical:STAGES or except:SELECTOR[;SELECTOR].
     /// Without it, three ways are compared.
@@ -63,9 +69,9 @@ struct Args {
     /// Longest text in tokens.
     #[arg(long, default_value_t = 128)]
     max_length: usize,
-    /// cls, mean, pooler or lasttoken.
-    #[arg(long, default_value_t = Pooling::Mean)]
-    pooling: Pooling,
+    /// cls, mean, pooler or lasttoken [default: mean for BERT, else what Transformers has for the architecture].
+    #[arg(long)]
+    pooling: Option<Pooling>,
     /// Share of each label that is spread over all of them.
     #[arg(long, default_value_t = 0.0)]
     label_smoothing: f64,
@@ -133,7 +139,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let checkpoint = Checkpoint::open(&args.model)?;
     let config: AutoTextConfig = checkpoint.config::<AutoText>()?;
     let (task, texts) = read(args, &checkpoint, &config)?;
-    let pretrained = checkpoint.backbone::<AutoText>(args.pooling, &device)?;
+    let pretrained = checkpoint.backbone::<AutoText>(pooling(args, &config), &device)?;
     println!("{}: {}", args.model.display(), pretrained.report);
 
     let job = Job { args, config: &config, task: &task, texts: &texts };
@@ -162,6 +168,14 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Transformers loads classifiers of other architectures with one pooling only.
+fn pooling(args: &Args, config: &AutoTextConfig) -> Pooling {
+    args.pooling.unwrap_or(match config {
+        AutoTextConfig::Bert(_) => Pooling::Mean,
+        other => AutoText::classification_pooling(other),
+    })
+}
+
 /// Reads the three files and says what was cut.
 fn read(
     args: &Args,
@@ -169,7 +183,8 @@ fn read(
     config: &AutoTextConfig,
 ) -> Result<(TextClassification, Texts), Box<dyn Error>> {
     let file = |name: &str| -> Result<Vec<TextExample>, rekindle::data::DataError> {
-        read_text(args.data.join(format!("{name}.jsonl")), &Columns::default())
+        let columns = Columns { text: args.text.clone(), label: Some(args.label.clone()) };
+        read_text(args.data.join(format!("{name}.jsonl")), &columns)
     };
     let (train, validation, test) = (file("train")?, file("validation")?, file("test")?);
     let labels = Labels::from_examples(&train)?;
@@ -222,7 +237,7 @@ impl Job<'_> {
     /// From scratch, frozen and unfrozen, on the same few labels, over several seeds.
     fn three_ways(&self, body: AutoText) -> Result<(Outcome, serde_json::Value), Box<dyn Error>> {
         let count = self.args.per_label.unwrap_or(8);
-        let fresh = |seed| AutoText::build(self.config, self.args.pooling, seed, &body_device(&body));
+        let fresh = |seed| AutoText::build(self.config, pooling(self.args, self.config), seed, &body_device(&body));
         let ways = [
             ("from scratch", false, Freeze::Nothing),
             ("pretrained, frozen backbone", true, Freeze::Backbone),

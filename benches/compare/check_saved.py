@@ -10,6 +10,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything is read from the fold
 
 import torch
 from transformers import (
+    AutoModelForMultipleChoice,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -19,6 +20,7 @@ from transformers import (
 KINDS = {
     "classifier": AutoModelForSequenceClassification,
     "tags": AutoModelForTokenClassification,
+    "choices": AutoModelForMultipleChoice,
     "spans": AutoModelForQuestionAnswering,
 }
 
@@ -27,7 +29,7 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("dir", type=Path, metavar="DIR", help="the saved model")
-    add("texts", type=Path, metavar="TEXTS.json", help="a list of strings; of lists of words for tags, of questions with contexts for spans")
+    add("texts", type=Path, metavar="TEXTS.json", help="a list of strings; of lists of words for tags, of questions with contexts for spans, of questions with lists of choices for choices")
     add("expected", type=Path, metavar="EXPECTED.json", help="a list of rows of logits, one for each text: of all its tokens for tags, of all starts and then all ends for spans")
     add("--kind", choices=KINDS, default="classifier")
     add("--tolerance", type=float, default=1e-5, help="largest absolute difference allowed")
@@ -52,8 +54,16 @@ def load(folder, kind, remote_code):
 @torch.no_grad()
 def logits(model, tokenizer, text, kind, max_length):
     """The logits of one text alone, so that padding plays no part, in one row."""
-    texts = text if kind == "spans" else [text]
-    inputs = tokenizer(*texts, truncation=True, max_length=max_length, return_tensors="pt", is_split_into_words=kind == "tags")
+    if kind == "choices":
+        question, choices = text
+        texts = [[question] * len(choices), choices]
+    else:
+        texts = text if kind == "spans" else [text]
+    inputs = tokenizer(
+        *texts, truncation=True, max_length=max_length, padding=kind == "choices", return_tensors="pt", is_split_into_words=kind == "tags"
+    )
+    if kind == "choices":
+        inputs = {name: values.unsqueeze(0) for name, values in inputs.items()}
     output = model(**inputs)
     parts = [output.start_logits, output.end_logits] if kind == "spans" else [output.logits]
     return torch.cat([part.flatten() for part in parts])

@@ -229,6 +229,9 @@ impl FromPretrained for AutoText {
     fn class_prefix(config: &AutoTextConfig) -> &'static str {
         of_config!(config, config => Network::class_prefix(config))
     }
+    fn body_class(config: &AutoTextConfig) -> String {
+        of_config!(config, config => Network::body_class(config))
+    }
     fn classification_pooling(config: &AutoTextConfig) -> Pooling {
         of_config!(config, config => Network::classification_pooling(config))
     }

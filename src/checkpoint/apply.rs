@@ -1,5 +1,6 @@
 //! Where named tensors meet a Burn module. Everything is checked before the module is touched.
 
+use super::convert::transposed;
 use super::fill::Plan;
 use super::save_format::Named;
 use super::{CheckpointError, KeyMap, LoadReport, Tensors, save_tensors};
@@ -113,11 +114,6 @@ fn parameters<M: Module>(module: &M) -> impl Iterator<Item = Entry> {
     list(module).into_iter().filter(|entry| entry.is_float)
 }
 
-/// `[rows, columns]` to `[columns, rows]`: files keep a linear map as `[out, in]`, Burn as `[in, out]`.
-fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    (0..columns).flat_map(|column| (0..rows).map(move |row| values[row * columns + column])).collect()
-}
-
 /// A tensor's path, shape and values, which are read when they are written.
 pub(crate) type Held = (String, Vec<usize>, Tensor<1>);
 
@@ -156,20 +152,23 @@ pub(crate) fn floats(data: TensorData) -> Vec<f32> {
 
 /// A module's weights under the names that `map` gives them, in the layout of Transformers. `prefix` as in [`load_mapped`].
 pub(super) fn mapped<M: Module>(module: &M, prefix: &str, map: &KeyMap) -> Result<Vec<Named>, CheckpointError> {
-    let transposed = |entry: &Entry| entry.is_linear && map.transposes(&format!("{prefix}{}", entry.path));
-    let linear: BTreeSet<String> = parameters(module).filter(transposed).map(|entry| entry.path).collect();
+    let turns = |entry: &Entry| entry.is_linear && map.transposes(&format!("{prefix}{}", entry.path));
+    let linear: BTreeSet<String> = parameters(module).filter(turns).map(|entry| entry.path).collect();
     let own = selected(module, |_| true);
     let paths: Vec<String> = own.iter().map(|(path, ..)| format!("{prefix}{path}")).collect();
     let map = map.of_module(paths.iter().map(String::as_str));
     let mut renamed = vec![];
-    for ((own, shape, values), path) in own.into_iter().zip(paths) {
+    for ((own, shape, values), path) in own.into_iter().zip(paths).filter(|(_, path)| !map.is_unsaved(path)) {
         let (shape, values) = match (linear.contains(&own), shape.as_slice()) {
-            (true, [rows, columns]) => (vec![*columns, *rows], transpose(&values, *rows, *columns)),
+            // Files keep a linear map as `[out, in]`, Burn as `[in, out]`.
+            (true, [rows, columns]) => (vec![*columns, *rows], transposed(&values, *rows, *columns)),
             _ => (map.stored_shape(&path, &shape), values),
         };
         let key = map.to_written(&path).ok_or(CheckpointError::Unmapped { path })?;
         renamed.push((key, shape, values));
     }
+    let keys: Vec<String> = renamed.iter().map(|(key, ..)| key.clone()).collect();
+    renamed.extend(map.unread(&keys));
     Ok(renamed)
 }
 

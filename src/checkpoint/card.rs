@@ -1,10 +1,12 @@
-use super::pretrained::{read_json, write_json};
+use super::pretrained::read_json;
+use super::save::write_json;
 use super::{Checkpoint, CheckpointError, FromPretrained, KeyMap, Loaded};
 use crate::backbone::Pooling;
-use crate::data::{Labels, Windows};
+use crate::data::Windows;
 use crate::error::Error;
 use crate::model::Model;
 use burn::module::{Module, ModuleDisplay};
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fmt::Debug;
@@ -17,15 +19,22 @@ pub struct Card {
     pub rekindle: String,
     /// Version of Burn that it was built on.
     pub burn: String,
-    /// The head: `classifier`, `tags` or `spans`.
+    /// The head: `classifier`, `numbers`, `labels`, `choices`, `pairs`, `sentences`, `tags`, `spans` or
+    /// `images`.
     pub head: String,
     /// How the backbone's features are pooled.
     pub pooling: Pooling,
-    /// Texts are cut to this many tokens.
+    /// Texts are cut to this many tokens; 0 where none are read.
     pub max_length: usize,
     /// How contexts of questions are read, for `spans`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub windows: Option<Windows>,
+    /// Channels, height and width of images, for `images`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<[usize; 3]>,
+    /// Choices of a question, for `choices`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choices: Option<usize>,
     /// The freeze policy that the model was trained under.
     pub freeze: String,
 }
@@ -43,6 +52,8 @@ impl Card {
             pooling,
             max_length,
             windows: None,
+            image: None,
+            choices: None,
             freeze: format!("{freeze:?}"),
         }
     }
@@ -92,8 +103,8 @@ pub(super) fn class_names(checkpoint: &Checkpoint, map: &KeyMap) -> Result<Vec<S
 }
 
 /// The keys of `config.json` that name the classes.
-pub(super) fn label_maps(labels: &Labels) -> Vec<(&'static str, Value)> {
-    let names = || labels.names().iter().enumerate();
+pub(super) fn label_maps(names: &[String]) -> Vec<(&'static str, Value)> {
+    let names = || names.iter().enumerate();
     let id2label: serde_json::Map<_, _> = names().map(|(id, name)| (id.to_string(), json!(name))).collect();
     let label2id: serde_json::Map<_, _> = names().map(|(id, name)| (name.to_string(), json!(id))).collect();
     vec![
@@ -111,12 +122,23 @@ where
     B: FromPretrained,
     H: Module + ModuleDisplay,
 {
-    let Loaded { module, report } = checkpoint.model(fresh)?;
+    Ok(whole(checkpoint, checkpoint.model(fresh)?)?)
+}
+
+/// A backbone that is to answer.
+pub(super) fn load_whole_backbone<B: FromPretrained>(
+    checkpoint: &Checkpoint,
+    pooling: Pooling,
+    device: &Device,
+) -> Result<B, CheckpointError> {
+    whole(checkpoint, checkpoint.backbone::<B>(pooling, device)?)
+}
+
+fn whole<M>(checkpoint: &Checkpoint, Loaded { module, report }: Loaded<M>) -> Result<M, CheckpointError> {
     if report.reinitialised.is_empty() {
         return Ok(module);
     }
-    let path = checkpoint.tensors().path().into();
-    Err(CheckpointError::MissingKey { keys: report.reinitialised, path }.into())
+    Err(CheckpointError::MissingKey { keys: report.reinitialised, path: checkpoint.tensors().path().into() })
 }
 
 pub(super) fn unsupported(field: &str, value: impl ToString, supported: &str) -> CheckpointError {

@@ -1,21 +1,36 @@
 use super::apply::mapped;
 use super::card::{Card, check_class, class_names, label_maps, load_whole, unsupported};
-use super::pretrained::{write_model_folder, write_tokenizer, write_weights};
+use super::saved::{Saved, TaskFolder};
 use super::{Checkpoint, CheckpointError, FromPretrained, SaveFormat};
 use crate::backbone::Pooling;
-use crate::data::Labels;
+use crate::data::{Labels, TextTokenizer};
 use crate::error::Error;
-use crate::head::Classifier;
+use crate::head::{Classifier, LabelLoss, MultiLabel, NumberLoss, Regressor, RowLoss};
 use crate::model::Model;
-use crate::objective::TextClassification;
+use crate::objective::{TextClassification, TextNumbers};
 use burn::tensor::Device;
 use serde_json::{Value, json};
 use std::fmt::Debug;
 use std::path::Path;
 
-const HEAD: &str = "classifier";
-/// What Transformers calls a classifier of one class a row.
-const ONE_CLASS_A_ROW: &str = "single_label_classification";
+/// What the outputs of a classifier mean.
+#[derive(Clone, Copy, PartialEq)]
+enum Problem {
+    OneClass,
+    Numbers,
+    Labels,
+}
+
+impl Problem {
+    /// The head's name on the card, and what Transformers calls the problem.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::OneClass => ("classifier", "single_label_classification"),
+            Self::Numbers => ("numbers", "regression"),
+            Self::Labels => ("labels", "multi_label_classification"),
+        }
+    }
+}
 
 /// The modelling code that lets Transformers compute what a `cls` or `mean` pooled model computes.
 const MODELLING: &str = include_str!("modeling_rekindle.py");
@@ -53,54 +68,122 @@ pub fn save_classifier_as<B: FromPretrained>(
     format: &SaveFormat,
 ) -> Result<(), Error> {
     task.labels().check_count(model.head.num_labels())?;
-    let pooling = model.backbone.pooling();
-    let card = Card::new(HEAD, pooling, task.max_length(), freeze);
-    write_model_folder(folder.as_ref(), |folder| {
-        let mut extra = classifier_config::<B>(config, task.labels(), pooling)?;
-        extra.push((B::dropout_field(config), json!(model.head.dropout())));
-        write_weights(folder, mapped(model, "", &B::key_map(config))?, config, &extra, format)?;
-        write_tokenizer(folder, task.tokenizer(), task.max_length(), B::input_names(config))?;
-        if pooling != B::classification_pooling(config) {
-            let path = folder.join("modeling_rekindle.py");
-            super::write_file(&path, |file| file.write_all(MODELLING.as_bytes()))?;
-        }
-        Ok(card.write(folder)?)
-    })
+    let names = task.labels().names();
+    let texts = Texts { problem: Problem::OneClass, names, tokenizer: task.tokenizer(), max_length: task.max_length() };
+    texts.save(folder.as_ref(), model, config, freeze, *format)
 }
 
-fn classifier_config<B: FromPretrained>(
+/// Writes the folder of a model that predicts numbers, as [`save_classifier`] does that of a classifier: `problem_type` is
+/// `regression`, and `id2label` has a name for each output.
+///
+/// # Errors
+/// As [`save_classifier`].
+pub fn save_regressor<B: FromPretrained>(
+    folder: impl AsRef<Path>,
+    model: &Model<B, Regressor>,
     config: &B::Config,
+    task: &TextNumbers,
+    freeze: &dyn Debug,
+) -> Result<(), Error> {
+    task.check_outputs(model.head.num_labels())?;
+    let names: Vec<String> = (0..task.outputs()).map(|output| format!("LABEL_{output}")).collect();
+    let (tokenizer, max_length) = (task.tokenizer(), task.max_length());
+    let texts = Texts { problem: Problem::Numbers, names: &names, tokenizer, max_length };
+    texts.save(folder.as_ref(), model, config, freeze, SaveFormat::default())
+}
+
+/// Writes the folder of a model whose texts have several labels or none, as [`save_classifier`] does that of a classifier:
+/// `problem_type` is `multi_label_classification`.
+///
+/// # Errors
+/// As [`save_classifier`].
+pub fn save_multi_label<B: FromPretrained>(
+    folder: impl AsRef<Path>,
+    model: &Model<B, MultiLabel>,
+    config: &B::Config,
+    task: &TextNumbers,
     labels: &Labels,
+    freeze: &dyn Debug,
+) -> Result<(), Error> {
+    labels.check_count(model.head.num_labels())?;
+    task.check_outputs(labels.len())?;
+    let (tokenizer, max_length) = (task.tokenizer(), task.max_length());
+    let texts = Texts { problem: Problem::Labels, names: labels.names(), tokenizer, max_length };
+    texts.save(folder.as_ref(), model, config, freeze, SaveFormat::default())
+}
+
+/// How texts are read, and what is said of them.
+struct Texts<'a> {
+    problem: Problem,
+    names: &'a [String],
+    tokenizer: &'a TextTokenizer,
+    max_length: usize,
+}
+
+impl Texts<'_> {
+    fn save<B: FromPretrained, L: RowLoss>(
+        &self,
+        folder: &Path,
+        model: &Model<B, Classifier<L>>,
+        config: &B::Config,
+        freeze: &dyn Debug,
+        format: SaveFormat,
+    ) -> Result<(), Error> {
+        let pooling = model.backbone.pooling();
+        let (head, problem) = self.problem.names();
+        let mut fields = label_maps(self.names);
+        fields.push(("problem_type", json!(problem)));
+        fields.extend(class_of::<B>(config, pooling)?);
+        fields.push((B::dropout_field(config), json!(model.head.dropout())));
+        let card = Card::new(head, pooling, self.max_length, freeze);
+        let saved = TaskFolder { card, tokenizer: self.tokenizer, fields, format };
+        saved.write::<B>(folder, mapped(model, "", &B::key_map(config))?, config, |folder| {
+            if pooling != B::classification_pooling(config) {
+                let path = folder.join("modeling_rekindle.py");
+                super::write_file(&path, |file| file.write_all(MODELLING.as_bytes()))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The keys of `config.json` that say which class computes this pooling.
+fn class_of<B: FromPretrained>(
+    config: &B::Config,
     pooling: Pooling,
 ) -> Result<Vec<(&'static str, Value)>, CheckpointError> {
     let (prefix, own) = (B::class_prefix(config), B::classification_pooling(config));
-    let mut extra = label_maps(labels);
-    extra.push(("problem_type", json!(ONE_CLASS_A_ROW)));
     if pooling == own {
-        extra.push(("architectures", json!([format!("{prefix}ForSequenceClassification")])));
-    } else if prefix != "Bert" || pooling == Pooling::LastToken {
-        return Err(unsupported(
-            "pooling",
-            pooling,
-            &format!("{own}, with which Transformers loads a {prefix} classifier"),
-        ));
-    } else {
-        let class = "RekindleBertForSequenceClassification";
-        extra.push(("architectures", json!([class])));
-        let auto = format!("modeling_rekindle.{class}");
-        extra.push(("auto_map", json!({ "AutoModelForSequenceClassification": auto })));
-        extra.push(("rekindle_pooling", json!(pooling)));
+        return Ok(vec![("architectures", json!([format!("{prefix}ForSequenceClassification")]))]);
     }
-    Ok(extra)
+    if prefix != "Bert" || pooling == Pooling::LastToken {
+        let supported = format!("{own}, with which Transformers loads a {prefix} classifier");
+        return Err(unsupported("pooling", pooling, &supported));
+    }
+    let class = "RekindleBertForSequenceClassification";
+    let auto = format!("modeling_rekindle.{class}");
+    Ok(vec![
+        ("architectures", json!([class])),
+        ("auto_map", json!({ "AutoModelForSequenceClassification": auto })),
+        ("rekindle_pooling", json!(pooling)),
+    ])
 }
 
 /// A text classifier as it was saved.
+pub type SavedClassifier<B> = Saved<B, Classifier, TextClassification>;
+
+/// A model that predicts numbers, as it was saved.
+pub type SavedRegressor<B> = Saved<B, Regressor, TextNumbers>;
+
+/// A model whose texts have several labels or none, as it was saved.
 #[derive(Debug)]
-pub struct SavedClassifier<B> {
+pub struct SavedMultiLabel<B> {
     /// Backbone and head.
-    pub model: Model<B, Classifier>,
-    /// Tokenizer, labels, length limit.
-    pub task: TextClassification,
+    pub model: Model<B, MultiLabel>,
+    /// Tokenizer and length limit.
+    pub task: TextNumbers,
+    /// The labels, in the order of the outputs.
+    pub labels: Labels,
 }
 
 /// Loads what [`save_classifier`] wrote, or a sequence classifier that Transformers saved (pooled by its pooler, its
@@ -110,33 +193,73 @@ pub struct SavedClassifier<B> {
 /// A missing or damaged file, a key that is missing or unknown, labels that do not fit the head; a model for something
 /// else, such as regression, several labels a text, or one label a token.
 pub fn load_classifier<B: FromPretrained>(folder: &Path, device: &Device) -> Result<SavedClassifier<B>, Error> {
+    let Read { model, names, tokenizer, max_length } = read(folder, Problem::OneClass, device)?;
+    let task = TextClassification::new(tokenizer, Labels::from_names(names)?, max_length)?;
+    Ok(Saved { model, task })
+}
+
+/// Loads what [`save_regressor`] wrote, or a sequence classifier that Transformers saved for regression.
+///
+/// # Errors
+/// As [`load_classifier`], of which it reads what that refuses.
+pub fn load_regressor<B: FromPretrained>(folder: &Path, device: &Device) -> Result<SavedRegressor<B>, Error> {
+    let Read { model: Model { backbone, head }, names, tokenizer, max_length } =
+        read(folder, Problem::Numbers, device)?;
+    let model = Model { backbone, head: head.for_numbers(NumberLoss::default())? };
+    Ok(Saved { model, task: TextNumbers::new(tokenizer, names.len(), max_length)? })
+}
+
+/// Loads what [`save_multi_label`] wrote, or a sequence classifier that Transformers saved for several labels a text.
+///
+/// # Errors
+/// As [`load_classifier`], of which it reads what that refuses.
+pub fn load_multi_label<B: FromPretrained>(folder: &Path, device: &Device) -> Result<SavedMultiLabel<B>, Error> {
+    let Read { model: Model { backbone, head }, names, tokenizer, max_length } = read(folder, Problem::Labels, device)?;
+    let model = Model { backbone, head: head.for_labels(LabelLoss::default())? };
+    let (task, labels) = (TextNumbers::new(tokenizer, names.len(), max_length)?, Labels::from_names(names)?);
+    Ok(SavedMultiLabel { model, task, labels })
+}
+
+/// A classifier's parts as a folder holds them.
+struct Read<B> {
+    model: Model<B, Classifier>,
+    names: Vec<String>,
+    tokenizer: TextTokenizer,
+    max_length: usize,
+}
+
+fn read<B: FromPretrained>(folder: &Path, problem: Problem, device: &Device) -> Result<Read<B>, Error> {
     let checkpoint = Checkpoint::open(folder)?;
     let config = checkpoint.config::<B>()?;
-    check_task(&checkpoint)?;
-    let card = Card::read(folder, HEAD)?;
+    check_class(&checkpoint, "ForSequenceClassification")?;
+    let map = B::key_map(&config);
+    let names = class_names(&checkpoint, &map).or_else(|error| {
+        // A head without a bias may have a name of its own.
+        class_names(&checkpoint, &map.of_module(["head.linear.weight"])).map_err(|_| error)
+    })?;
+    check_problem(&checkpoint, problem, names.len())?;
+    let card = Card::read(folder, problem.names().0)?;
     let pooling = card.as_ref().map_or_else(
         || pooling_without_card(&checkpoint, B::classification_pooling(&config)),
         |card| Ok(card.pooling),
     )?;
-    let names = class_names(&checkpoint, &B::key_map(&config))?;
-    if names.len() == 1 {
-        let supported = "two classes or more";
-        return Err(unsupported("id2label", "of one class, which stands for regression", supported).into());
-    }
     let head = B::classifier(&config, names.len(), 0, device);
-    let fresh = Model { backbone: B::build(&config, pooling, 0, device), head };
-    let model = load_whole(&checkpoint, &fresh)?;
+    let model = load_whole(&checkpoint, &Model { backbone: B::build(&config, pooling, 0, device), head })?;
     let max_length = card.map_or_else(|| B::max_length(&config), |card| card.max_length);
-    let task = TextClassification::new(checkpoint.tokenizer()?, Labels::from_names(names)?, max_length)?;
-    Ok(SavedClassifier { model, task })
+    Ok(Read { model, names, tokenizer: checkpoint.tokenizer()?, max_length })
 }
 
-/// Refuses models whose outputs mean something else than one class a text.
-fn check_task(checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
-    check_class(checkpoint, "ForSequenceClassification")?;
+/// Refuses models whose outputs mean something else. Where the configuration does not say, one output is a number, as in
+/// Transformers.
+fn check_problem(checkpoint: &Checkpoint, problem: Problem, outputs: usize) -> Result<(), CheckpointError> {
+    let wanted = problem.names().1;
     match checkpoint.field("problem_type") {
-        Some(kind) if kind != ONE_CLASS_A_ROW => {
-            Err(unsupported("problem_type", kind, &format!("`{ONE_CLASS_A_ROW}`")))
+        Some(kind) if kind != wanted => Err(unsupported("problem_type", kind, &format!("`{wanted}`"))),
+        _ if problem == Problem::OneClass && outputs == 1 => {
+            Err(unsupported("id2label", "of one class, which stands for regression", "two classes or more"))
+        }
+        None if problem == Problem::Labels || problem == Problem::Numbers && outputs != 1 => {
+            Err(unsupported("problem_type", "missing", &format!("`{wanted}`")))
         }
         _ => Ok(()),
     }

@@ -137,6 +137,11 @@ impl Rows<'_> {
     }
 }
 
+/// The values of a matrix `[rows, columns]` in the order of its transpose.
+pub(super) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    (0..columns).flat_map(|column| (0..rows).map(move |row| values[row * columns + column])).collect()
+}
+
 /// Whether no value is infinite or NaN.
 pub(super) fn all_finite(values: &[f32]) -> bool {
     // Without an early end, the loop is done by the several.

@@ -1,5 +1,6 @@
-use super::apply::{BACKBONE, mapped};
-use super::pretrained::{read_json, write_json, write_model_folder, write_tokenizer, write_weights};
+use super::card::load_whole_backbone;
+use super::pretrained::read_json;
+use super::save::{mapped_backbone, write_json, write_model_folder, write_tokenizer, write_weights};
 use super::{Checkpoint, CheckpointError, FromPretrained, SaveFormat};
 use crate::backbone::Pooling;
 use crate::data::TextTokenizer;
@@ -64,10 +65,8 @@ pub(crate) fn save_extractor<B: FromPretrained>(
 ) -> Result<(), Error> {
     signature.check::<B>(config)?;
     write_model_folder(folder, |folder| {
-        let architecture = format!("{}Model", B::class_prefix(config));
-        let extra = [("architectures", vec![architecture].into())];
-        let tensors = mapped(backbone, BACKBONE, &B::key_map(config))?;
-        write_weights(folder, tensors, config, &extra, &SaveFormat::default())?;
+        let extra = [("architectures", vec![B::body_class(config)].into())];
+        write_weights(folder, mapped_backbone(backbone, config)?, config, &extra, &SaveFormat::default())?;
         write_tokenizer(folder, tokenizer, signature.max_length, B::input_names(config))?;
         Ok(write_json(&folder.join(SIGNATURE), signature)?)
     })
@@ -83,10 +82,6 @@ pub(crate) fn load_extractor<B: FromPretrained>(
     let signature: Signature =
         serde_json::from_value(read_json(&path)?).map_err(|error| CheckpointError::bad_json(&path, &error))?;
     signature.check::<B>(&checkpoint.config::<B>()?)?;
-    let loaded = checkpoint.backbone::<B>(signature.pooling, device)?;
-    if !loaded.report.reinitialised.is_empty() {
-        let path = checkpoint.tensors().path().into();
-        return Err(CheckpointError::MissingKey { keys: loaded.report.reinitialised, path }.into());
-    }
-    Ok((loaded.module, checkpoint.tokenizer()?, signature))
+    let backbone = load_whole_backbone::<B>(&checkpoint, signature.pooling, device)?;
+    Ok((backbone, checkpoint.tokenizer()?, signature))
 }

@@ -6,6 +6,9 @@ use super::error::CheckpointError;
 use super::pattern::{Pattern, Specificity};
 use super::rule::Rule;
 
+/// What PyTorch's batch norms count, a whole number.
+pub(super) const COUNTER: &str = "num_batches_tracked";
+
 /// The parent under which the names of old TensorFlow conversions are known.
 const OLD_NORM: &str = "LayerNorm";
 
@@ -31,9 +34,14 @@ pub struct KeyMap {
     ignored: Vec<(Pattern, String)>,
     optional: Vec<Pattern>,
     constants: Vec<Pattern>,
+    unsaved: Vec<Pattern>,
     tied: Vec<(String, String)>,
     as_stored: Vec<Pattern>,
     scalars: Vec<Pattern>,
+    /// Whether files hold a counter beside each running mean.
+    counts_batches: bool,
+    /// Tensors that files hold too.
+    computed: Vec<(String, Vec<f32>)>,
 }
 
 impl KeyMap {
@@ -47,9 +55,12 @@ impl KeyMap {
             ignored: Vec::new(),
             optional: Vec::new(),
             constants: Vec::new(),
+            unsaved: Vec::new(),
             tied: Vec::new(),
             as_stored: Vec::new(),
             scalars: Vec::new(),
+            counts_batches: false,
+            computed: Vec::new(),
         }
     }
 
@@ -112,6 +123,13 @@ impl KeyMap {
         self
     }
 
+    /// As [`constant`](Self::constant), and files that are written lack it too.
+    #[must_use]
+    pub fn unsaved(mut self, path: &str) -> Self {
+        self.unsaved.push(Pattern::new(path));
+        self.constant(path)
+    }
+
     /// Adds a key that some files carry though it repeats another one. It is not read; where it is present it must equal its
     /// original, for a model that ties the two cannot represent a difference. It stands for an original that the file lacks.
     #[must_use]
@@ -132,6 +150,30 @@ impl KeyMap {
     pub fn scalar(mut self, path: &str) -> Self {
         self.scalars.push(Pattern::new(path));
         self
+    }
+
+    /// Files hold PyTorch's counter of batches, `num_batches_tracked`, beside each `running_mean`. Nothing reads it; it is
+    /// written as 0.
+    #[must_use]
+    pub fn counting_batches(mut self) -> Self {
+        self.counts_batches = true;
+        self
+    }
+
+    /// Adds a list of numbers that files hold though the configuration says them: frequencies.
+    #[must_use]
+    pub fn computed(mut self, key: &str, values: Vec<f32>) -> Self {
+        self.computed.push((key.into(), values));
+        self
+    }
+
+    /// What files with these keys hold beside parameters: key, shape and values.
+    pub(super) fn unread(&self, keys: &[String]) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+        let means = keys.iter().filter(|_| self.counts_batches).filter_map(|key| key.strip_suffix("running_mean"));
+        let counters = means.map(|norm| (format!("{norm}{COUNTER}"), vec![], vec![0.0]));
+        let computed = self.computed.iter();
+        let computed = computed.map(|(key, values)| (self.written(key), vec![values.len()], values.clone()));
+        counters.chain(computed).collect()
     }
 
     /// The shape that files give a parameter at this path whose shape in memory is `shape`, linear layers apart.
@@ -161,9 +203,12 @@ impl KeyMap {
 
     /// The key that a path gets in files that are written.
     pub fn to_written(&self, path: &str) -> Option<String> {
-        let key = self.to_file(path)?;
+        Some(self.written(&self.to_file(path)?))
+    }
+
+    fn written(&self, key: &str) -> String {
         let bare = key.strip_prefix(&self.base_prefix).and_then(|rest| rest.strip_prefix('.')).filter(|_| self.bare);
-        Some(bare.map_or_else(|| key.clone(), Into::into))
+        bare.unwrap_or(key).into()
     }
 
     /// Whether the path has this key in some module.
@@ -204,6 +249,11 @@ impl KeyMap {
     /// Whether a file may lack this path.
     pub fn is_optional(&self, path: &str) -> bool {
         self.optional.iter().any(|pattern| pattern.match_start(path).is_some())
+    }
+
+    /// Whether files are written without this path.
+    pub fn is_unsaved(&self, path: &str) -> bool {
+        self.unsaved.iter().any(|pattern| pattern.match_start(path).is_some())
     }
 
     /// Whether a path that a file lacks is what it is in a fresh module.

@@ -5,6 +5,13 @@ from transformers import BertModel, BertPreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 
+LOSSES = {
+    "single_label_classification": nn.functional.cross_entropy,
+    "multi_label_classification": nn.functional.binary_cross_entropy_with_logits,
+    "regression": lambda outputs, targets: nn.functional.mse_loss(outputs, targets.reshape(outputs.shape)),
+}
+
+
 class RekindleBertForSequenceClassification(BertPreTrainedModel):
     def __init__(self, config):
         super().__init__(config)
@@ -25,5 +32,5 @@ class RekindleBertForSequenceClassification(BertPreTrainedModel):
             weight = attention_mask.to(hidden.dtype).unsqueeze(-1)
             pooled = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
         logits = self.classifier(self.dropout(pooled))
-        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
+        loss = None if labels is None else LOSSES[self.config.problem_type](logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)

@@ -1,5 +1,6 @@
 use super::card::{Card, check_class, load_whole};
-use super::pretrained::{write_model, write_model_folder, write_tokenizer};
+use super::save::{write_model, write_model_folder, write_tokenizer};
+use super::saved::Saved;
 use super::{Checkpoint, FromPretrained};
 use crate::backbone::Pooling;
 use crate::data::Windows;
@@ -42,13 +43,7 @@ pub fn save_reader<B: FromPretrained>(
 }
 
 /// A model that finds answers, as it was saved.
-#[derive(Debug)]
-pub struct SavedReader<B> {
-    /// Backbone and head.
-    pub model: Model<B, SpanHead>,
-    /// Tokenizer and windows.
-    pub task: QuestionAnswering,
-}
+pub type SavedReader<B> = Saved<B, SpanHead, QuestionAnswering>;
 
 /// Loads what [`save_reader`] wrote, or a model for question answering that Transformers saved (its windows the default
 /// ones, as far as there are positions).
@@ -65,7 +60,7 @@ pub fn load_reader<B: FromPretrained>(folder: &Path, device: &Device) -> Result<
     let model = load_whole(&checkpoint, &Model { backbone: B::build(&config, pooling, 0, device), head })?;
     let windows = card.and_then(|card| card.windows).unwrap_or_else(|| fitting(B::max_length(&config)));
     let task = QuestionAnswering::new(checkpoint.tokenizer()?, windows)?;
-    Ok(SavedReader { model, task })
+    Ok(Saved { model, task })
 }
 
 /// The default windows, smaller where a network has fewer positions.

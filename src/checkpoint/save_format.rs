@@ -7,7 +7,7 @@ use serde_json::{Map, json};
 
 use super::encode::SaveDtype;
 use super::error::CheckpointError;
-use super::pretrained::write_json;
+use super::save::write_json;
 use super::tensors::{INDEX, SINGLE};
 use super::write::save_tensors_in;
 

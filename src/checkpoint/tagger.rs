@@ -1,6 +1,7 @@
+use super::apply::mapped;
 use super::card::{Card, check_class, class_names, label_maps, load_whole};
-use super::pretrained::{write_model, write_model_folder, write_tokenizer};
-use super::{Checkpoint, FromPretrained};
+use super::saved::{Saved, TaskFolder};
+use super::{Checkpoint, FromPretrained, SaveFormat};
 use crate::backbone::Pooling;
 use crate::data::Labels;
 use crate::error::Error;
@@ -29,25 +30,16 @@ pub fn save_tagger<B: FromPretrained>(
     freeze: &dyn Debug,
 ) -> Result<(), Error> {
     task.labels().check_count(model.head.num_labels())?;
+    let mut fields = label_maps(task.labels().names());
+    fields.push(("architectures", json!([format!("{}{CLASS}", B::class_prefix(config))])));
+    fields.push((B::dropout_field(config), json!(model.head.dropout())));
     let card = Card::new(HEAD, model.backbone.pooling(), task.max_length(), freeze);
-    write_model_folder(folder.as_ref(), |folder| {
-        let mut extra = label_maps(task.labels());
-        extra.push(("architectures", json!([format!("{}{CLASS}", B::class_prefix(config))])));
-        extra.push((B::dropout_field(config), json!(model.head.dropout())));
-        write_model(folder, model, config, &extra)?;
-        write_tokenizer(folder, task.tokenizer(), task.max_length(), B::input_names(config))?;
-        Ok(card.write(folder)?)
-    })
+    let saved = TaskFolder { card, tokenizer: task.tokenizer(), fields, format: SaveFormat::default() };
+    saved.write::<B>(folder.as_ref(), mapped(model, "", &B::key_map(config))?, config, |_| Ok(()))
 }
 
 /// A token classifier as it was saved.
-#[derive(Debug)]
-pub struct SavedTagger<B> {
-    /// Backbone and head.
-    pub model: Model<B, TokenClassifier>,
-    /// Tokenizer, labels, length limit.
-    pub task: TokenTagging,
-}
+pub type SavedTagger<B> = Saved<B, TokenClassifier, TokenTagging>;
 
 /// Loads what [`save_tagger`] wrote, or a token classifier that Transformers saved (its length limit the number of
 /// positions).
@@ -68,5 +60,5 @@ pub fn load_tagger<B: FromPretrained>(folder: &Path, device: &Device) -> Result<
     let model = load_whole(&checkpoint, &fresh)?;
     let max_length = card.map_or_else(|| B::max_length(&config), |card| card.max_length);
     let task = TokenTagging::new(checkpoint.tokenizer()?, Labels::from_names(names)?, max_length)?;
-    Ok(SavedTagger { model, task })
+    Ok(Saved { model, task })
 }

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 
-use super::convert::{Coding, all_finite};
+use super::convert::{Coding, all_finite, transposed};
 use super::error::CheckpointError;
+use super::gguf::Change;
 use super::header::Entry;
 use super::index;
 use super::number_type::NumberType;
@@ -32,6 +33,8 @@ pub struct Tensors {
     shards: Vec<Shard>,
     places: BTreeMap<String, usize>,
     metadata: BTreeMap<String, String>,
+    /// What turns the values that some keys have in the file.
+    changes: BTreeMap<String, Change>,
 }
 
 impl Tensors {
@@ -111,7 +114,26 @@ impl Tensors {
                 metadata.entry(key.clone()).or_insert_with(|| value.clone());
             }
         }
-        Ok(Self { path, shards, places, metadata })
+        Ok(Self { path, shards, places, metadata, changes: BTreeMap::new() })
+    }
+
+    /// The tensors of one file under other names: from key to the name in the file and what turns its values. Tensors that
+    /// are not named are left out.
+    pub(super) fn renamed(mut self, names: BTreeMap<String, (String, Option<Change>)>) -> Self {
+        for shard in &mut self.shards {
+            let stored = std::mem::take(&mut shard.header.tensors);
+            let entry = |(key, (name, change)): (&String, &(String, Option<Change>))| {
+                let mut entry: Entry = stored.get(name)?.clone();
+                if *change == Some(Change::Transposed) {
+                    entry.shape.reverse();
+                }
+                Some((key.clone(), entry))
+            };
+            shard.header.tensors = names.iter().filter_map(entry).collect();
+        }
+        self.places = names.keys().map(|key| (key.clone(), 0)).collect();
+        self.changes = names.into_iter().filter_map(|(key, (_, change))| Some((key, change?))).collect();
+        self
     }
 
     /// The keys, sorted.
@@ -172,14 +194,21 @@ impl Tensors {
     /// # Errors
     /// `MissingKey`, `Io`, and `UnsupportedDtype` for other number types.
     pub fn f32(&self, key: &str) -> Result<Vec<f32>, CheckpointError> {
-        let (coding, stored) = self.floats(key)?;
-        stored.values(coding, self.shape(key)?.iter().product())
+        let ((coding, stored), shape) = (self.floats(key)?, self.shape(key)?);
+        let values = stored.values(coding, shape.iter().product())?;
+        Ok(match self.changes.get(key) {
+            Some(change) => change.apply(values, shape),
+            None => values,
+        })
     }
 
     /// The values of a matrix `[rows, columns]` in the order of its transpose; each is finite.
     pub(super) fn finite_transposed(&self, key: &str) -> Result<Vec<f32>, CheckpointError> {
         let (coding, stored) = self.floats(key)?;
         let &[rows, columns] = self.shape(key)? else { return self.finite_f32(key) };
+        if self.changes.contains_key(key) {
+            return Ok(transposed(&self.finite_f32(key)?, rows, columns));
+        }
         let values = stored.transposed(coding, rows, columns)?;
         match all_finite(&values) {
             true => Ok(values),

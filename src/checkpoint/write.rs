@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
+use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde_json::{Map, Value};
 
@@ -13,6 +14,7 @@ use super::apply::{Held, floats};
 use super::encode::SaveDtype;
 use super::error::CheckpointError;
 use super::header::{MAX_HEADER, METADATA};
+use super::key_map::COUNTER;
 use crate::file::{beside, parent, sync_file, sync_folder, write_atomically};
 
 /// Writes a file by way of a temporary one beside it, which is synced and then renamed: a reader, or a machine that loses power, sees the
@@ -163,13 +165,16 @@ impl Write for Hashing<'_> {
     }
 }
 
+/// Whether a tensor is a counter, and its values.
+type Counted<V> = (bool, V);
+
 /// The header of a file and the values that follow it, sorted by key.
 fn layout<V: Values>(
     path: &Path,
     tensors: impl IntoIterator<Item = (String, Vec<usize>, V)>,
     metadata: &[(&str, &str)],
     dtype: SaveDtype,
-) -> Result<(Vec<u8>, Vec<V>), CheckpointError> {
+) -> Result<(Vec<u8>, Vec<Counted<V>>), CheckpointError> {
     let mut sorted = BTreeMap::new();
     for (key, shape, values) in tensors {
         if shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size)) != Some(values.count()) {
@@ -181,13 +186,26 @@ fn layout<V: Values>(
         sorted.insert(key, (shape, values));
     }
     let header = header(&sorted, metadata, dtype).map_err(CheckpointError::io("write the header of", path))?;
-    Ok((header, sorted.into_values().map(|(_, values)| values).collect()))
+    Ok((header, sorted.into_iter().map(|(key, (_, values))| (is_counter(&key), values)).collect()))
 }
 
-fn write_tensors<V: Values>(file: &mut dyn Write, header: &[u8], tensors: Vec<V>, dtype: SaveDtype) -> io::Result<()> {
+fn write_tensors<V: Values>(
+    file: &mut dyn Write,
+    header: &[u8],
+    tensors: Vec<Counted<V>>,
+    dtype: SaveDtype,
+) -> io::Result<()> {
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header)?;
-    tensors.into_iter().try_for_each(|values| dtype.write(file, &values.on_host()))
+    tensors.into_iter().try_for_each(|(counts, values)| match counts {
+        false => dtype.write(file, &values.on_host()),
+        true => values.on_host().into_iter().try_for_each(|value| file.write_all(&(value as i64).to_le_bytes())),
+    })
+}
+
+/// Whether a tensor is kept as whole numbers.
+fn is_counter(key: &str) -> bool {
+    key.rsplit('.').next() == Some(COUNTER)
 }
 
 fn twice(key: &str, first: &str) -> CheckpointError {
@@ -206,8 +224,12 @@ fn header<V: Values>(
     map.insert(METADATA.into(), serde_json::to_value(texts)?);
     let mut offset = 0;
     for (key, (shape, values)) in tensors {
-        let end = offset + dtype.byte_size(values.count());
-        let info = TensorInfo { dtype: dtype.stored(), shape: shape.clone(), data_offsets: (offset, end) };
+        let (stored, size) = match is_counter(key) {
+            true => (Dtype::I64, 8 * values.count()),
+            false => (dtype.stored(), dtype.byte_size(values.count())),
+        };
+        let end = offset + size;
+        let info = TensorInfo { dtype: stored, shape: shape.clone(), data_offsets: (offset, end) };
         map.insert(key.clone(), serde_json::to_value(info)?);
         offset = end;
     }

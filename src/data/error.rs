@@ -109,6 +109,33 @@ pub enum DataError {
         /// What each should have.
         expected: usize,
     },
+    /// Pixels that do not fill an image.
+    #[error(
+        "image {index} has {found} pixel values; {channels} channels of {height} x {width} have {}",
+        channels * height * width
+    )]
+    PixelCount {
+        /// The image's place, counted from 0.
+        index: usize,
+        /// Its values.
+        found: usize,
+        /// Channels of every image.
+        channels: usize,
+        /// Height of every image.
+        height: usize,
+        /// Width of every image.
+        width: usize,
+    },
+    /// A pixel that is infinite or NaN.
+    #[error("image {index} holds {value} at place {place}; mend it or leave it out")]
+    BadPixel {
+        /// The image's place, counted from 0.
+        index: usize,
+        /// The place in its values, counted from 0.
+        place: usize,
+        /// The value.
+        value: f32,
+    },
     /// An answer that its question cannot have.
     #[error("question `{id}`: answer `{answer}`: {reason}; mend or remove this question")]
     BadAnswer {

@@ -6,6 +6,7 @@
 mod bert;
 mod collate;
 mod error;
+mod esm;
 mod labels;
 mod order;
 mod packing;

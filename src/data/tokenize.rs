@@ -7,12 +7,12 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokenizers::utils::truncation::{TruncationParams, truncate_encodings};
 use tokenizers::{Encoding, PostProcessor, Tokenizer};
 
 use super::special::SpecialIds;
-use super::{DataError, bert};
+use super::{DataError, bert, esm};
 use crate::file::write_atomically;
 
 /// The tokens of one text or pair; the four lists are equally long. In a row of one's own making a list that is left empty
@@ -75,7 +75,8 @@ pub struct TextTokenizer {
 }
 
 impl TextTokenizer {
-    /// Loads `tokenizer.json` from a model's folder, or else `vocab.txt` as a BERT WordPiece vocabulary.
+    /// Loads `tokenizer.json` from a model's folder, or else `vocab.txt`: a BERT WordPiece vocabulary, or ESM's
+    /// (which holds `<cls>` and `<eos>`).
     ///
     /// `tokenizer_config.json` and `special_tokens_map.json` name the special tokens where they exist. For a `vocab.txt`
     /// the former also gives `do_lower_case` (default true), `strip_accents` and `tokenize_chinese_chars`.
@@ -90,7 +91,13 @@ impl TextTokenizer {
         let tokenizer = if whole.is_file() {
             parse(&read(&whole)?).map_err(|error| broken(&whole, &error))?
         } else if vocab.is_file() {
-            bert::from_vocab(&read(&vocab)?, bert::normalizer(&config)).map_err(|error| broken(&vocab, &error))?
+            let tokens = read(&vocab)?;
+            if esm::is_esm(&tokens) {
+                let tokenizer = esm::from_vocab(&tokens).map_err(|error| broken(&vocab, &error))?;
+                let usual = json!({ "cls_token": esm::START, "sep_token": esm::END });
+                return Self::new(tokenizer, &[config, map, usual]);
+            }
+            bert::from_vocab(&tokens, bert::normalizer(&config)).map_err(|error| broken(&vocab, &error))?
         } else {
             return Err(DataError::NoTokenizer { folder: folder.to_owned() });
         };
@@ -409,6 +416,35 @@ mod tests {
         assert_eq!((tokenizer.mask_id(), tokenizer.pad_id(), tokenizer.cls_id()), (Some(5), Some(7), Some(2)));
     }
 
+    const ESM: &str = "<cls>\n<pad>\n<eos>\n<unk>\nL\nA\nG\n.\n-\n<null_1>\n<mask>";
+
+    #[test]
+    fn a_vocabulary_of_esm_makes_a_token_of_every_residue() {
+        let folder = folder(&[("vocab.txt", ESM), ("tokenizer_config.json", r#"{"tokenizer_class": "EsmTokenizer"}"#)]);
+        let tokenizer = TextTokenizer::from_folder(folder.path()).unwrap();
+        // What EsmTokenizer of Transformers 5.24.0 makes of the same.
+        for (text, expected) in [
+            ("LAG", vec![0, 4, 5, 6, 2]),
+            ("L A\tG", vec![0, 4, 5, 6, 2]),
+            ("LxyzA 12 34L", vec![0, 4, 3, 5, 3, 3, 4, 2]),
+            ("A<mask>-<null_1>.", vec![0, 5, 10, 8, 9, 7, 2]),
+            ("", vec![0, 2]),
+        ] {
+            assert_eq!(ids(&tokenizer, text), expected, "{text}");
+        }
+        let pair = tokenizer.encode_pairs(&[("LA", "G")], 16).unwrap().rows.remove(0);
+        assert_eq!((pair.ids, pair.type_ids), (vec![0, 4, 5, 2, 6, 2], vec![0; 6]));
+        let special =
+            [tokenizer.pad_id(), tokenizer.unk_id(), tokenizer.cls_id(), tokenizer.sep_id(), tokenizer.mask_id()];
+        assert_eq!(special, [Some(1), Some(3), Some(0), Some(2), Some(10)]);
+        let cut = tokenizer.encode(&["LAGLAG"], 4).unwrap();
+        assert_eq!((cut.rows[0].ids.clone(), cut.truncated), (vec![0, 4, 5, 2], 1));
+        tokenizer.save(folder.path().join("tokenizer.json")).unwrap();
+        let again = TextTokenizer::from_folder(folder.path()).unwrap();
+        assert_eq!(ids(&again, "LxyzA<mask>"), ids(&tokenizer, "LxyzA<mask>"));
+        assert_eq!(again.vocab_size(), 11);
+    }
+
     #[test]
     fn saving_and_loading_gives_the_same_tokenizer() {
         let folder = folder(&[("vocab.txt", VOCAB)]);
@@ -451,6 +487,7 @@ mod tests {
         );
         assert!(error(&[("vocab.txt", "[UNK]\na\n")]).contains("the vocabulary has no [CLS]"));
         assert!(error(&[("vocab.txt", "a\n")]).contains("the vocabulary has no [UNK]"));
+        assert!(error(&[("vocab.txt", "<cls>\n<eos>\nA\n")]).contains("the vocabulary has no <unk>"));
         assert!(error(&[("tokenizer.json", "{}")]).contains("tokenizer.json"));
         assert!(error(&[("vocab.txt", VOCAB), ("tokenizer_config.json", "{")]).contains("tokenizer_config.json"));
         let bad_map = r#"{"normalizer": {"type": "Precompiled", "precompiled_charsmap": "!"}}"#;

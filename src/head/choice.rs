@@ -53,6 +53,11 @@ impl MultipleChoice {
         self
     }
 
+    /// The probability of dropout before the score.
+    pub fn dropout(&self) -> f64 {
+        self.dropout.prob()
+    }
+
     /// Choices of a question.
     pub fn choices(&self) -> usize {
         self.choices

@@ -46,6 +46,21 @@ impl Choosing {
         Ok(Self { tokenizer, choices, max_length, pad_id })
     }
 
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        &self.tokenizer
+    }
+
+    /// Longest question with a choice in tokens.
+    pub fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// Choices of a question.
+    pub fn choices(&self) -> usize {
+        self.choices
+    }
+
     /// Tokenises questions with their choices.
     ///
     /// # Errors

@@ -33,6 +33,32 @@ impl TextNumbers {
         Ok(Self { tokenizer, outputs, max_length, pad_id })
     }
 
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        &self.tokenizer
+    }
+
+    /// Longest text in tokens.
+    pub fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// Numbers a text.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Says whether a head has an output for each number.
+    ///
+    /// # Errors
+    /// [`DataError::ClassCount`].
+    pub fn check_outputs(&self, outputs: usize) -> Result<(), DataError> {
+        match outputs == self.outputs {
+            true => Ok(()),
+            false => Err(DataError::ClassCount { labels: self.outputs, classes: outputs }),
+        }
+    }
+
     /// Tokenises texts with their numbers.
     ///
     /// # Errors

@@ -78,6 +78,16 @@ impl TextSimilarity {
         Ok(Self { reader: Reader::new(tokenizer, max_length)? })
     }
 
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        &self.reader.tokenizer
+    }
+
+    /// Longest text in tokens.
+    pub fn max_length(&self) -> usize {
+        self.reader.max_length
+    }
+
     /// Tokenises pairs of texts with their scores; 1 for pairs that only belong together.
     ///
     /// # Errors
@@ -142,6 +152,16 @@ impl TwoTextClassification {
     /// The label map.
     pub fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        &self.reader.tokenizer
+    }
+
+    /// Longest text in tokens.
+    pub fn max_length(&self) -> usize {
+        self.reader.max_length
     }
 
     /// Tokenises pairs.

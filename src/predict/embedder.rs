@@ -1,6 +1,6 @@
 use super::in_batches;
 use crate::backbone::{Backbone, Bert, Pooling, TextInput};
-use crate::checkpoint::{Checkpoint, FromPretrained};
+use crate::checkpoint::{Checkpoint, FromPretrained, Saved, load_embedder};
 use crate::data::{TextTokenizer, TokenRow};
 use crate::error::Error;
 use crate::head::{PairLoss, SentenceEmbedder, TaskHead};
@@ -38,6 +38,16 @@ where
         let backbone = checkpoint.backbone::<B>(pooling, device)?.module;
         let head = SentenceEmbedder::new(PairLoss::default())?;
         Ok(Self::new(&Model { backbone, head }, checkpoint.tokenizer()?, B::max_length(&config)))
+    }
+
+    /// From a folder that [`save_embedder`](crate::checkpoint::save_embedder) or sentence-transformers wrote, which says how
+    /// features are pooled and where texts are cut.
+    ///
+    /// # Errors
+    /// As [`load_embedder`].
+    pub fn open(folder: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        let Saved { model, task } = load_embedder::<B>(folder.as_ref(), device)?;
+        Ok(Self::new(&model, task.tokenizer().clone(), task.max_length()))
     }
 
     /// The same embedder, reading at most so many texts at once (32 unless said otherwise; 0 counts as 1).

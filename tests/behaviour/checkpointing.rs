@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::families::*;
 use super::support::*;
-use super::vision::{Images, resnet};
+use super::vision::{self, labelled, resnet};
 
 /// Trains with one graph and with one of a stage at a time; gives the largest difference of losses, of gradient norms, and
 /// of weights, relative to how far the parameter moved.
@@ -97,7 +97,7 @@ fn what_reads_embeddings_again_gets_all_gradients() {
 
 #[test]
 fn statistics_of_batches_move_once() {
-    let images = Family::of("resnet", resnet, Images, (0..40).collect());
+    let images = Family::of("resnet", resnet, vision::task(), labelled(40));
     near(&images, &Freeze::Nothing, &Fit { accumulation: 2, batch_size: 8, ..steady(4) });
     near(&images, &Freeze::Bottom(1), &steady(4));
 }

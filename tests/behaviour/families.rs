@@ -8,13 +8,15 @@ use rekindle::backbone::{Backbone, Bert, DecoderStart, Llama, Pooling, T5, T5Con
 use rekindle::checkpoint::FromPretrained;
 use rekindle::data::{DataError, TokenRow, pad_rows};
 use rekindle::head::{CausalLm, Classifier, IGNORED, Seq2SeqLm, TaskHead};
-use rekindle::objective::{Batch, Draws, LabelledRow, Objective, PairRow, TextClassification, TextToText, text_input};
+use rekindle::objective::{
+    Batch, Draws, ImageClassification, LabelledRow, Objective, PairRow, TextClassification, TextToText, text_input,
+};
 use rekindle::params::FreezePolicy;
 use rekindle::train::{Data, Fit, Observer, Report, fit};
 use serde_json::{Value, json};
 
 use super::support::*;
-use super::vision::{Images, vit_config};
+use super::vision::{self, labelled, vit_config};
 
 /// A network and what it learns.
 pub(super) struct Family<B: Backbone, H, O: Objective> {
@@ -136,9 +138,9 @@ pub(super) fn encoder_decoder() -> Family<T5, Seq2SeqLm, TextToText> {
     Family::of("encoder-decoder", || t5(true), objective, pairs)
 }
 
-pub(super) fn vision() -> Family<Vit, Classifier, Images> {
+pub(super) fn vision() -> Family<Vit, Classifier, ImageClassification> {
     let fresh = || Model::new(build(vit_config(), Pooling::Cls), Classifier::new(8, 4, 7, &device()));
-    Family::of("vision", fresh, Images, (0..40).collect())
+    Family::of("vision", fresh, vision::task(), labelled(40))
 }
 
 /// Calls a generic function with each family.

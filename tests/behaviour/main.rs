@@ -49,6 +49,7 @@ mod row_heads;
 mod run;
 mod run_faults;
 mod run_files;
+mod saved_tasks;
 mod support;
 mod tagging;
 mod task_heads;

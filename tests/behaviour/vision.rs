@@ -10,10 +10,10 @@ use rekindle::backbone::{
     TextInput, Vit,
 };
 use rekindle::cache::Cache;
-use rekindle::checkpoint::{Checkpoint, FromPretrained, save_pretrained};
-use rekindle::data::DataError;
+use rekindle::checkpoint::{Checkpoint, FromPretrained, load_image_classifier, save_image_classifier, save_pretrained};
+use rekindle::data::{DataError, Labels};
 use rekindle::head::{Classifier, Contrastive, TaskHead};
-use rekindle::objective::{Batch, Draws, Objective};
+use rekindle::objective::{Answer, Draws, ImageClassification, LabelledImage, Objective};
 use rekindle::params::{Freeze, FreezePolicy, Inventory, Progress, Rates, TrainPlan};
 use rekindle::rows::RowsExt;
 use rekindle::train::{Data, Fit, Report, SaveEvery, fit};
@@ -24,37 +24,23 @@ use super::support::*;
 
 const SIDE: usize = 16;
 
-/// Images made from their number, of four classes.
-pub(super) struct Images;
+pub(super) fn task() -> ImageClassification {
+    let names = ["thin", "broad", "steep", "flat"].map(String::from).to_vec();
+    ImageClassification::new(Labels::from_names(names).unwrap(), [3, SIDE, SIDE])
+}
 
-impl Objective for Images {
-    type Example = usize;
-    type Input = ImageInput;
-    type Targets = Tensor<1, burn::tensor::Int>;
+/// An image made from its number, of four kinds.
+fn pixels(number: usize) -> Vec<f32> {
+    let pixel = |at: usize| ((number % 4 + 1) as f32 * at as f32 * 0.37 + number as f32).sin();
+    (0..3 * SIDE * SIDE).map(pixel).collect()
+}
 
-    fn batch(
-        &self,
-        examples: &[&usize],
-        _: &Draws,
-        device: &Device,
-    ) -> Result<Batch<ImageInput, Self::Targets>, DataError> {
-        let numbers: Vec<usize> = examples.iter().map(|number| **number).collect();
-        let labels: Vec<i64> = numbers.iter().map(|number| (number % 4) as i64).collect();
-        let targets = Tensor::from_data(TensorData::new(labels, [numbers.len()]), device);
-        Ok(Batch { input: images(&numbers, device), targets })
-    }
-    fn fingerprint(&self, example: &usize) -> u64 {
-        *example as u64
-    }
-    fn repeats(&self) -> bool {
-        true
-    }
+pub(super) fn labelled(count: usize) -> Vec<LabelledImage> {
+    (0..count).map(|number| LabelledImage { pixels: pixels(number), label: Some(number % 4) }).collect()
 }
 
 fn images(numbers: &[usize], device: &Device) -> ImageInput {
-    let pixel = |number: usize, at: usize| ((number % 4 + 1) as f32 * at as f32 * 0.37 + number as f32).sin();
-    let values = numbers.iter().flat_map(|number| (0..3 * SIDE * SIDE).map(move |at| pixel(*number, at)));
-    let values: Vec<f32> = values.collect();
+    let values: Vec<f32> = numbers.iter().flat_map(|number| pixels(*number)).collect();
     ImageInput { pixels: Tensor::from_data(TensorData::new(values, [numbers.len(), 3, SIDE, SIDE]), device) }
 }
 
@@ -95,11 +81,11 @@ fn dinov2_config() -> Value {
 fn train<B>(model: &mut Model<B, Classifier>, policy: &dyn FreezePolicy, config: &Fit, watch: &mut Watch) -> Report
 where
     B: Backbone<Input = ImageInput>,
-    Classifier: TaskHead<B::Features, Targets = <Images as Objective>::Targets>,
+    Classifier: TaskHead<B::Features, Targets = <ImageClassification as Objective>::Targets>,
 {
-    let examples: Vec<usize> = (0..28).collect();
+    let examples = labelled(28);
     let data = Data { train: &examples[..20], validation: &examples[20..] };
-    fit(model, &Images, data, policy, config, &mut [watch]).expect("trained")
+    fit(model, &task(), data, policy, config, &mut [watch]).expect("trained")
 }
 
 fn cached<B: FromPretrained + Backbone<Input = ImageInput>>(config: Value)
@@ -216,6 +202,91 @@ fn a_saved_network_comes_back_with_its_preprocessor() {
     assert_eq!(bits(&checkpoint.model(&fresh).unwrap().module), bits(&model));
     save_pretrained(folder.path(), &model, &config, "ViTForImageClassification", ()).unwrap();
     assert_eq!(Checkpoint::open(folder.path()).unwrap().preprocessor().unwrap(), None);
+}
+
+#[test]
+fn an_image_classifier_comes_back_with_its_labels_and_size() {
+    fn comes_back<B>(fields: Value, class: &str)
+    where
+        B: FromPretrained + Backbone<Input = ImageInput, Features: Pooled>,
+    {
+        let (mut model, config) = model::<B>(fields);
+        train(&mut model, &Freeze::Nothing, &fit_config(3, 1e-2), &mut Watch::default());
+        let (folder, preprocessor) = (temporary(), json!({"image_mean": [0.5, 0.5, 0.5]}));
+        let save = |preprocessor| {
+            save_image_classifier(folder.path(), &model, &config, &task(), preprocessor, &Freeze::Nothing).unwrap();
+        };
+        save(Some(&preprocessor));
+        assert_eq!(Checkpoint::open(folder.path()).unwrap().architectures(), [class]);
+        let again = load_image_classifier::<B>(folder.path(), None, &device()).unwrap();
+        assert_eq!((again.task.size(), again.task.labels().names()), ([3, SIDE, SIDE], task().labels().names()));
+        assert_eq!((bits(&again.model), again.preprocessor), (bits(&model), Some(preprocessor.clone())));
+        save(None);
+        assert_eq!(load_image_classifier::<B>(folder.path(), None, &device()).unwrap().preprocessor, None);
+    }
+    comes_back::<Vit>(vit_config(), "ViTForImageClassification");
+    comes_back::<Dinov2>(dinov2_config(), "Dinov2ForImageClassification");
+    comes_back::<Swin>(swin_config(), "SwinForImageClassification");
+    comes_back::<ConvNext>(convnext_config(), "ConvNextForImageClassification");
+    let resnet = json!({"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 2], "layer_type": "basic"});
+    comes_back::<ResNet>(resnet, "ResNetForImageClassification");
+}
+
+#[test]
+fn the_size_of_images_is_what_somebody_says() {
+    let folder = temporary();
+    let save = |fields: Value| {
+        let (model, config) = model::<Vit>(fields);
+        save_image_classifier(folder.path(), &model, &config, &task(), None, &Freeze::Nothing).unwrap();
+        std::fs::remove_file(folder.path().join("rekindle.json")).unwrap();
+    };
+    let size = |size| load_image_classifier::<Vit>(folder.path(), size, &device()).map(|saved| saved.task.size());
+    save(vit_config());
+    assert_eq!(size(None).unwrap(), [3, SIDE, SIDE]);
+    assert_eq!(size(Some([3, 8, 12])).unwrap(), [3, 8, 12]);
+    let mut tall = vit_config();
+    tall["image_size"] = json!([24, 8]);
+    save(tall);
+    assert_eq!(size(None).unwrap(), [3, 24, 8]);
+
+    let (resnet, config) = model::<ResNet>(json!({"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]}));
+    save_image_classifier(folder.path(), &resnet, &config, &task(), None, &Freeze::Nothing).unwrap();
+    std::fs::remove_file(folder.path().join("rekindle.json")).unwrap();
+    let error = load_image_classifier::<ResNet>(folder.path(), None, &device()).map(drop).unwrap_err().to_string();
+    assert!(error.contains("image_size"), "{error}");
+
+    let (Model { head, .. }, config) = model::<Vit>(vit_config());
+    let mean = Model::new(Vit::build(&config, Pooling::Mean, 1, &device()), head);
+    let error = save_image_classifier(folder.path(), &mean, &config, &task(), None, &Freeze::Nothing).unwrap_err();
+    assert!(error.to_string().contains("pooling"), "{error}");
+}
+
+#[test]
+fn an_image_that_does_not_fit_is_named() {
+    let task = task();
+    let batch = |images: &[LabelledImage]| {
+        let rows: Vec<&LabelledImage> = images.iter().collect();
+        task.batch(&rows, &Draws::new(0, 0, &[4, 7]), &device())
+            .map(|batch| batch.targets.into_data().iter::<i64>().collect::<Vec<_>>())
+    };
+    let mut images = labelled(2);
+    assert_eq!(batch(&images).unwrap(), [0, 1]);
+    let [first, second] = [&images[0], &images[1]].map(|image| task.input_fingerprint(image));
+    assert_ne!(first, second);
+    let again = LabelledImage { label: Some(3), ..images[0].clone() };
+    assert_eq!(task.input_fingerprint(&again), first);
+    assert_ne!(task.fingerprint(&again), task.fingerprint(&images[0]));
+    assert_eq!((task.answer(&again), task.class_names().len()), (Answer::Class(3), 4));
+
+    images[1].pixels[5] = f32::NAN;
+    assert!(matches!(batch(&images), Err(DataError::BadPixel { index: 7, place: 5, .. })));
+    images[1].pixels.pop();
+    let error = batch(&images).unwrap_err();
+    assert_eq!(error.to_string(), "image 7 has 767 pixel values; 3 channels of 16 x 16 have 768");
+    images[0].label = None;
+    assert!(matches!(batch(&images[..1]), Err(DataError::NoLabel { index: 4 })));
+    assert!(matches!(task.image(vec![0.0; 768], Some("step")), Err(DataError::UnknownLabel { .. })));
+    assert_eq!(task.image(vec![0.0; 768], Some("steep")).unwrap().label, Some(2));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod damage;
 mod fixtures;
 mod folder;
 mod gguf;
+mod gguf_models;
 mod hub;
 mod read;
 mod torch;

@@ -3,10 +3,10 @@
 use super::Result;
 use super::findings::Row;
 use super::inputs::Inputs;
-use super::task::{Named, Task, Traced, load_body};
+use super::task::{Named, Task, Traced, load_body, load_whole};
 use super::training::Base;
-use super::{Options, gradients, outputs};
-use rekindle::checkpoint::Checkpoint;
+use super::{Options, gradients, outputs, saved};
+use rekindle::checkpoint::{Checkpoint, Loaded, SaveFormat, save_backbone, save_pretrained};
 use std::marker::PhantomData;
 use std::path::Path;
 
@@ -14,6 +14,9 @@ use std::path::Path;
 pub(crate) trait Case {
     /// The outputs for a batch, by name.
     fn outputs(&self, checkpoint: &Checkpoint, inputs: &Inputs, options: &Options) -> Result<Named>;
+
+    /// Compares what is saved of the loaded model with the checkpoint.
+    fn saved(&self, checkpoint: &Checkpoint, inputs: &Inputs, options: &Options) -> Result<Vec<Row>>;
 
     /// Compares the gradients that a file holds.
     fn gradients(&self, checkpoint: &Checkpoint, inputs: &Inputs, path: &Path, options: &Options) -> Result<Vec<Row>>;
@@ -32,10 +35,17 @@ const NO_LOSS: &str = "a bare body has no loss, so it has no gradients and does 
 
 impl<B: Traced> Case for Body<B> {
     fn outputs(&self, checkpoint: &Checkpoint, inputs: &Inputs, options: &Options) -> Result<Named> {
-        let body = load_body::<B>(checkpoint, &options.device)?;
+        let body = load_body::<B>(checkpoint, &options.device)?.module;
         let input = B::input(inputs, &inputs.all(), &options.device)?;
         body.check(&input)?;
         Ok(body.trace(input).0)
+    }
+    fn saved(&self, checkpoint: &Checkpoint, _: &Inputs, options: &Options) -> Result<Vec<Row>> {
+        let (Loaded { module, report }, config) =
+            (load_body::<B>(checkpoint, &options.device)?, checkpoint.config::<B>()?);
+        saved::check(checkpoint, &report, |folder, _| {
+            Ok(save_backbone(folder, &module, &config, (), &SaveFormat::default())?)
+        })
     }
     fn gradients(&self, _: &Checkpoint, _: &Inputs, _: &Path, _: &Options) -> Result<Vec<Row>> {
         Err(NO_LOSS.into())
@@ -51,6 +61,14 @@ impl<B: Traced, H: Task<B>> Case for With<B, H> {
             Some(case) => case.outputs(checkpoint, inputs, options),
             None => outputs::run::<B, H>(checkpoint, inputs, options),
         }
+    }
+    fn saved(&self, checkpoint: &Checkpoint, inputs: &Inputs, options: &Options) -> Result<Vec<Row>> {
+        if let Some(case) = H::instead(checkpoint, inputs) {
+            return case.saved(checkpoint, inputs, options);
+        }
+        let config = checkpoint.config::<B>()?;
+        let Loaded { module, report } = load_whole::<B, H>(checkpoint, &config, &options.device)?;
+        saved::check(checkpoint, &report, |folder, class| Ok(save_pretrained(folder, &module, &config, class, ())?))
     }
     fn gradients(&self, checkpoint: &Checkpoint, inputs: &Inputs, path: &Path, options: &Options) -> Result<Vec<Row>> {
         match H::instead(checkpoint, inputs) {

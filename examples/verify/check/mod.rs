@@ -10,6 +10,7 @@ mod outputs;
 mod pairs;
 mod readme;
 mod run_file;
+mod saved;
 mod sentences;
 mod task;
 mod tokenizer;
@@ -117,6 +118,7 @@ fn check_model(folder: &Path, options: &Options) -> Result<Findings> {
         let rows = outputs::compare_all(&ours, &expected, limit)?;
         findings.extend(rows.into_iter().map(|row| row.named_after("older configuration")));
     }
+    findings.extend(case.saved(&checkpoint, &inputs, options)?);
     let grads = folder.join("grads.safetensors");
     if grads.is_file() && !options.outputs_only {
         findings.extend(case.gradients(&checkpoint, &inputs, &grads, options)?);

@@ -58,14 +58,14 @@ pub(crate) trait Task<B: Traced>: TaskHead<B::Features> {
 
 /// The checkpoint's model, dropout as its configuration says.
 pub(crate) fn load<B: Traced, H: Task<B>>(checkpoint: &Checkpoint, device: &Device) -> Result<Model<B, H>> {
-    load_with(checkpoint, &checkpoint.config::<B>()?, device)
+    Ok(load_whole(checkpoint, &checkpoint.config::<B>()?, device)?.module)
 }
 
 /// The checkpoint's model without dropout, to train as Transformers does in `eval` mode.
 pub(crate) fn load_still<B: Traced, H: Task<B>>(checkpoint: &Checkpoint, device: &Device) -> Result<Model<B, H>> {
     let mut config = serde_json::to_value(checkpoint.config::<B>()?)?;
     still(&mut config);
-    load_with(checkpoint, &serde_json::from_value(config)?, device)
+    Ok(load_whole(checkpoint, &serde_json::from_value(config)?, device)?.module)
 }
 
 /// Sets every probability of dropout to 0.
@@ -79,18 +79,19 @@ fn still(config: &mut Value) {
     }
 }
 
-fn load_with<B: Traced, H: Task<B>>(
+/// A model of this configuration, all of it from the checkpoint.
+pub(crate) fn load_whole<B: Traced, H: Task<B>>(
     checkpoint: &Checkpoint,
     config: &B::Config,
     device: &Device,
-) -> Result<Model<B, H>> {
+) -> Result<Loaded<Model<B, H>>> {
     let head = H::fresh(checkpoint, config, device)?;
     let fresh = Model::new(B::build(config, H::pooling(config), 0, device), head);
     complete(checkpoint.model(&fresh)?)
 }
 
 /// The bare body, with a pooler where the file has one.
-pub(crate) fn load_body<B: Traced>(checkpoint: &Checkpoint, device: &Device) -> Result<B> {
+pub(crate) fn load_body<B: Traced>(checkpoint: &Checkpoint, device: &Device) -> Result<Loaded<B>> {
     let config = checkpoint.config::<B>()?;
     let keys = B::key_map(&config).normalise(checkpoint.tensors().keys())?;
     let keys: Vec<String> = keys.into_keys().collect();
@@ -98,9 +99,9 @@ pub(crate) fn load_body<B: Traced>(checkpoint: &Checkpoint, device: &Device) -> 
 }
 
 /// Refuses what the file did not fill.
-fn complete<M>(loaded: Loaded<M>) -> Result<M> {
+fn complete<M>(loaded: Loaded<M>) -> Result<Loaded<M>> {
     match loaded.report.reinitialised.as_slice() {
-        [] => Ok(loaded.module),
+        [] => Ok(loaded),
         paths => Err(format!("the weights lack {}; nothing can be compared", paths.join(", ")).into()),
     }
 }

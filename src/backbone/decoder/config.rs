@@ -4,7 +4,7 @@ use crate::backbone::config::{check_epsilon, check_probabilities, check_sizes, c
 use crate::backbone::rope::RopeFields;
 use crate::checkpoint::CheckpointError;
 use crate::nn::{Reach, RopeScaling, Rotary};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 /// A `config.json` in Transformers' names: the fields that all have, with the defaults of this class of Transformers,
@@ -154,6 +154,15 @@ impl<'a> Sizes<'a> {
     /// be read.
     pub(super) fn rotary(&self) -> Rotary {
         self.rope().shared().unwrap_or_else(|_| Rotary::new(10_000.0, self.head_dim, RopeScaling::None))
+    }
+}
+
+/// Writes a number without a fraction where it has none: Transformers refuses `256.0` for fields of whole numbers.
+pub(super) fn whole_where_it_is<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    // Below 2^53 a float holds every whole number.
+    match value.fract() == 0.0 && value.abs() < 9e15 {
+        true => serializer.serialize_i64(*value as i64),
+        false => serializer.serialize_f64(*value),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The configuration files of Gemma 2 and Gemma 3.
 
-use super::config::{LayerKind, check_layer_types, decoder_config};
+use super::config::{LayerKind, check_layer_types, decoder_config, whole_where_it_is};
 use crate::backbone::config::{check_divides, check_epsilon, ensure};
 use crate::backbone::rope::object;
 use crate::checkpoint::CheckpointError;
@@ -27,6 +27,7 @@ decoder_config! {
     /// Whether the linear maps of attention have biases.
     attention_bias: bool = false,
     /// Scores are divided by the root of this.
+    #[serde(serialize_with = "whole_where_it_is")]
     query_pre_attn_scalar: f64 = 256.0,
     /// In layers with a window, a token sees so many, itself included.
     sliding_window: Option<usize> = Some(4096),
@@ -37,6 +38,7 @@ decoder_config! {
     /// Attention scores are kept within this.
     attn_logit_softcapping: Option<f64> = Some(50.0),
     /// Whether tokens see those after them; not supported.
+    #[serde(skip_serializing_if = "Option::is_none")]
     use_bidirectional_attention: Option<bool> = None,
 }
 
@@ -60,6 +62,7 @@ decoder_config! {
     /// Whether the linear maps of attention have biases.
     attention_bias: bool = false,
     /// Scores are divided by the root of this.
+    #[serde(serialize_with = "whole_where_it_is")]
     query_pre_attn_scalar: f64 = 256.0,
     /// In layers with a window, a token sees so many, itself included.
     sliding_window: Option<usize> = Some(4096),
@@ -68,6 +71,7 @@ decoder_config! {
     /// The logits of the next token are kept within this.
     final_logit_softcapping: Option<f64> = None,
     /// Whether tokens see those after them too, as in an encoder.
+    #[serde(skip_serializing_if = "Option::is_none")]
     use_bidirectional_attention: Option<bool> = None,
 }
 

@@ -11,7 +11,7 @@ use crate::backbone::config::{check_total, ensure};
 use crate::backbone::{Backbone, InputError, Pooling, RoutedFeatures, RoutedState, Stages, TextInput};
 use crate::checkpoint::{CheckpointError, KeyMap};
 use crate::head::RoutedCausalLm;
-use crate::nn::{Activation, Embedding, Init, RmsNorm, Scoring, Visible, softmax};
+use crate::nn::{Activation, Embedding, Init, RmsNorm, Rotary, Scoring, Visible, softmax};
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor};
 use serde_json::Value;
@@ -63,7 +63,11 @@ impl MixtralConfig {
         ensure(coefficient.is_finite(), "router_aux_loss_coef", coefficient, "a finite number")?;
         let jitter = self.extra.get("router_jitter_noise").and_then(Value::as_f64).unwrap_or(0.0);
         ensure(jitter == 0.0, "router_jitter_noise", jitter, "0, for what routers read is not made noisy")?;
-        sizes.rope().shared().map(drop)
+        self.rotary().map(drop)
+    }
+
+    fn rotary(&self) -> Result<Rotary, CheckpointError> {
+        self.sizes().rope().with_theta(("rope_theta", 1e6)).shared()
     }
 }
 
@@ -77,7 +81,7 @@ impl RotaryConfig for MixtralConfig {
     fn layer(&self, _: usize, init: &mut Init) -> MixtralLayer {
         let sizes = self.sizes();
         let scoring = Scoring::of_width(sizes.head_dim, causal(self.sliding_window));
-        let attention = AttentionPlan::new(&sizes, scoring, sizes.rotary());
+        let attention = AttentionPlan::new(&sizes, scoring, self.rotary().unwrap_or_else(|_| sizes.rotary()));
         let Sizes { hidden_size, intermediate_size, rms_norm_eps, .. } = sizes;
         let count = [self.num_local_experts, self.num_experts_per_tok];
         MixtralLayer {

@@ -10,7 +10,7 @@ use crate::backbone::{Backbone, InputError, Pooling, Stages, TextFeatures, TextI
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
 use crate::head::{Classifier, MaskedLm};
 use crate::nn::{
-    Activation, Dropout, Embedding, Init, LayerNorm, Linear, RopeScaling, Rotary, linear, merge_heads,
+    Activation, Buffer, Dropout, Embedding, Init, LayerNorm, Linear, RopeScaling, Rotary, linear, merge_heads,
     multi_head_attention, split_heads,
 };
 use burn::module::Module;
@@ -22,9 +22,18 @@ pub struct Esm {
     embeddings: Embeddings,
     encoder: Encoder,
     pooler: Option<Pooler>,
+    contact_head: ContactHead,
     #[module(skip)]
     pooling: Pooling,
     max_length: usize,
+}
+
+/// The weights by which contacts are predicted from attention maps, one a head and layer. The maps are not kept here, so
+/// nothing reads these weights; they are kept for the files that are saved.
+#[derive(Module, Debug)]
+struct ContactHead {
+    regression: Buffer<2>,
+    bias: Buffer<1>,
 }
 
 #[derive(Module, Debug)]
@@ -46,6 +55,13 @@ impl Esm {
                 norm: LayerNorm::new(config.hidden_size, config.layer_norm_eps, device),
             },
             pooler: (pooling == Pooling::Pooler).then(|| Pooler::new(config.hidden_size, &mut init)),
+            contact_head: ContactHead {
+                regression: Buffer::new(Tensor::zeros(
+                    [1, config.num_hidden_layers * config.num_attention_heads],
+                    device,
+                )),
+                bias: Buffer::new(Tensor::zeros([1], device)),
+            },
             pooling,
             max_length: config.max_length(),
         }
@@ -70,7 +86,7 @@ impl Backbone for Esm {
 
     fn stages(&self) -> Stages {
         let layers = Stages::new().stage("embeddings").stages("encoder.layer", self.encoder.layer.len());
-        let stages = layers.stage("encoder.norm").counted_with_head();
+        let stages = layers.stage("encoder.norm").also("contact_head").counted_with_head();
         match self.pooler {
             Some(_) => stages.stage("pooler").counted_with_head(),
             None => stages,
@@ -269,6 +285,11 @@ impl SelfAttention {
     }
 }
 
+/// The angle by which each pair of a head's values turns from one place to the next, `[width / 2]`.
+fn frequencies(theta: f64, width: usize) -> Vec<f32> {
+    (0..width / 2).map(|pair| 1.0 / (theta as f32).powf((2 * pair) as f32 / width as f32)).collect()
+}
+
 impl FromPretrained for Esm {
     type Config = EsmConfig;
     const MODEL_TYPES: &'static [&'static str] = &["esm"];
@@ -281,7 +302,15 @@ impl FromPretrained for Esm {
         Self::new(config, pooling, seed, device)
     }
     fn key_map(config: &EsmConfig) -> KeyMap {
-        esm_key_map(config.position_embedding_type)
+        let map = esm_key_map(config.position_embedding_type);
+        match config.position_embedding_type {
+            EsmPositions::Absolute => map,
+            // Transformers kept them in every layer, and reads them from there.
+            EsmPositions::Rotary => (0..config.num_hidden_layers).fold(map, |map, layer| {
+                let key = format!("esm.encoder.layer.{layer}.attention.self.rotary_embeddings.inv_freq");
+                map.computed(&key, frequencies(config.rope_theta, config.head_width()))
+            }),
+        }
     }
     fn hidden_size(config: &EsmConfig) -> usize {
         config.hidden_size

@@ -20,6 +20,8 @@ pub fn esm_key_map(positions: EsmPositions) -> KeyMap {
         ("encoder.layer.*.norm", "encoder.layer.*.LayerNorm"),
         ("encoder.norm", "encoder.emb_layer_norm_after"),
         ("pooler.dense", "pooler.dense"),
+        ("contact_head.regression", "contact_head.regression"),
+        ("contact_head.bias.weight", "contact_head.regression.bias"),
     ];
     let map = body_key_map("esm", &rules)
         .rule("head.dense", "classifier.dense")
@@ -29,8 +31,8 @@ pub fn esm_key_map(positions: EsmPositions) -> KeyMap {
         .rule("head.transform.norm", "lm_head.layer_norm")
         .rule("head.bias", "lm_head.bias")
         .tied("lm_head.decoder.weight", "esm.embeddings.word_embeddings.weight")
-        .ignore("**.inv_freq", "frequencies, which are computed")
-        .ignore("**.contact_head.**", "contacts are predicted from attention maps, which are not kept");
+        .constant("backbone.contact_head")
+        .ignore("**.inv_freq", "frequencies, which are computed");
     match positions {
         EsmPositions::Absolute => {
             map.rule("backbone.embeddings.position_embeddings", "esm.embeddings.position_embeddings")

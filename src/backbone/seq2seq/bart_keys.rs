@@ -21,8 +21,8 @@ pub fn bart_key_map(config: &BartConfig) -> KeyMap {
         .ignore("model.*.version", "a number that fairseq left");
     let map = match config.is_marian() {
         true => map
-            .constant("backbone.encoder.embeddings.embed_positions")
-            .constant("backbone.decoder.embeddings.embed_positions"),
+            .unsaved("backbone.encoder.embeddings.embed_positions")
+            .unsaved("backbone.decoder.embeddings.embed_positions"),
         false => map,
     };
     with_tokens(map, config)

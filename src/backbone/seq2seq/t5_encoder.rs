@@ -95,6 +95,9 @@ impl FromPretrained for T5Encoder {
     fn class_prefix(_: &T5Config) -> &'static str {
         "T5"
     }
+    fn body_class(_: &T5Config) -> String {
+        "T5EncoderModel".into()
+    }
     fn classification_pooling(_: &T5Config) -> Pooling {
         Pooling::Mean
     }

@@ -4,7 +4,7 @@
 use super::{Dinov2Config, ImageInput, Mlp, PatchFeatures, PatchState, SelfAttention, Sight, TokenEmbeddings};
 use crate::backbone::{Backbone, InputError, Pooling, Stages};
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
-use crate::nn::{Activation, DropPath, Init, LayerNorm, Linear, linear};
+use crate::nn::{Activation, Buffer, DropPath, Init, LayerNorm, Linear, linear};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
@@ -15,6 +15,8 @@ use burn::tensor::{Device, Tensor};
 #[derive(Module, Debug)]
 pub struct Dinov2 {
     embeddings: TokenEmbeddings,
+    /// What stands for masked patches in pretraining. Nothing reads it here; it is kept for the files that are saved.
+    mask_token: Option<Buffer<2>>,
     encoder: Encoder,
     layernorm: LayerNorm,
 }
@@ -32,6 +34,7 @@ impl Dinov2 {
         let mut init = Init::new(seed, config.initializer_range, device);
         Self {
             embeddings: TokenEmbeddings::new(config.embeddings(), &mut init),
+            mask_token: config.has_mask_token().then(|| Buffer::new(Tensor::zeros([1, config.hidden_size], device))),
             encoder: Encoder { layer: (0..config.num_hidden_layers).map(|_| Layer::new(config, &mut init)).collect() },
             layernorm: LayerNorm::new(config.hidden_size, config.layer_norm_eps, device),
         }
@@ -44,7 +47,9 @@ impl Backbone for Dinov2 {
     type Features = PatchFeatures;
 
     fn stages(&self) -> Stages {
-        let layers = Stages::new().stage("embeddings").stages("encoder.layer", self.encoder.layer.len());
+        let first = Stages::new().stage("embeddings");
+        let first = if self.mask_token.is_some() { first.also("mask_token") } else { first };
+        let layers = first.stages("encoder.layer", self.encoder.layer.len());
         layers.stage("layernorm").counted_with_head()
     }
 
@@ -124,6 +129,8 @@ fn key_map() -> KeyMap {
         .iter()
         .fold(KeyMap::new("dinov2"), rule)
         .rule("head.linear", "classifier")
+        .rule("backbone.mask_token.weight", "dinov2.embeddings.mask_token")
+        .constant("backbone.mask_token")
         .ignore("**.mask_token", "of pretraining by masked patches")
 }
 

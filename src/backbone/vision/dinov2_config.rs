@@ -110,6 +110,11 @@ impl Dinov2Config {
         if self.use_swiglu_ffn { (whole * 2 / 3).next_multiple_of(8) } else { whole }
     }
 
+    /// Whether files hold the token that stands for a masked patch.
+    pub(super) fn has_mask_token(&self) -> bool {
+        self.extra.get("use_mask_token") != Some(&false.into())
+    }
+
     pub(super) fn embeddings(&self) -> TokenSizes {
         TokenSizes {
             hidden: self.hidden_size,

@@ -127,6 +127,7 @@ impl FromPretrained for ResNet {
             .rule("backbone.encoder", "resnet.encoder")
             .rule("head.linear", "classifier.1")
             .ignore("**.num_batches_tracked", "a counter that a fixed momentum does not need")
+            .counting_batches()
     }
     fn hidden_size(config: &ResNetConfig) -> usize {
         config.hidden_sizes.last().copied().unwrap_or(0)

@@ -1,7 +1,15 @@
 //! GGUF, the files of llama.cpp: metadata, named tensors, and their values, often in blocks that share a scale. The format is
 //! described by `docs/gguf.md` of ggml.
 
+mod change;
+mod decoder;
+mod fields;
+mod names;
+mod rope;
 mod value;
+
+pub(super) use change::Change;
+pub(super) use decoder::read as read_decoder;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,18 +1,18 @@
 //! Transformers reads what is saved here, and computes the same logits from the same texts.
 //!
-//! Runs `benches/compare/check_saved.py` with the Python that `REKINDLE_PYTHON` names, or that of the environment that
+//! Runs `benches/compare/check_saved.py` and `check_classes.py` with the Python that `REKINDLE_PYTHON` names, or that of the environment that
 //! `benches/compare/setup` makes.
 
 #![allow(clippy::unwrap_used)]
 
+mod classes;
+mod tasks;
+
 use burn::tensor::Tensor;
 use rekindle::backbone::{
-    Albert, Backbone, Bart, Bert, BertConfig, DistilBert, Electra, MpNet, Pooling, Roberta, T5, TextFeatures,
-    TextInput, Whisper,
+    Albert, Backbone, Bert, BertConfig, DistilBert, Electra, MpNet, Pooling, Roberta, TextFeatures, TextInput,
 };
-use rekindle::checkpoint::{
-    FromPretrained, load_reader, load_tagger, save_classifier, save_pretrained, save_reader, save_tagger,
-};
+use rekindle::checkpoint::{FromPretrained, load_reader, load_tagger, save_classifier, save_reader, save_tagger};
 use rekindle::data::{Labels, TextExample, TextTokenizer, TokenRow, Windows, pad_rows};
 use rekindle::head::{Classifier, SpanHead, TaskHead, TokenClassifier};
 use rekindle::model::Model;
@@ -21,7 +21,6 @@ use rekindle::params::{Freeze, Rates};
 use rekindle::predict::Predictor;
 use rekindle::train::{Data, Fit, fit};
 use serde::Serialize;
-use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -193,72 +192,6 @@ fn a_mean_pooled_classifier_loads_with_its_own_code() {
 #[test]
 fn a_cls_pooled_classifier_loads_with_its_own_code() {
     check::<Bert>(Pooling::Cls, &["--remote-code"]);
-}
-
-/// Loads a folder with a class of Transformers and says what did not fit.
-const LOAD: &str = "
-import sys, transformers
-for folder, name in zip(sys.argv[1::2], sys.argv[2::2]):
-    _, info = getattr(transformers, name).from_pretrained(folder, output_loading_info=True)
-    left = {kind: sorted(map(str, keys)) for kind, keys in info.items() if keys}
-    assert not left, (name, left)
-";
-
-#[test]
-fn encoder_decoders_load_without_a_key_amiss() {
-    let Some(python) = PYTHON.as_ref() else { return };
-    let (folder, device) = (tempfile::tempdir().unwrap(), rekindle::device("flex").unwrap());
-    let mut arguments = vec![];
-    let sides = serde_json::json!({
-        "vocab_size": 30, "d_model": 8, "encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 2,
-        "decoder_attention_heads": 2, "encoder_ffn_dim": 12, "decoder_ffn_dim": 10, "pad_token_id": 1, "eos_token_id": 2,
-        "decoder_start_token_id": 2,
-    });
-    let with = |base: &Value, more: Value| {
-        let all = [base, &more].into_iter().filter_map(|part| part.as_object().cloned()).flatten();
-        Value::Object(all.collect())
-    };
-    for (name, more) in [
-        ("BartForConditionalGeneration", serde_json::json!({ "max_position_embeddings": 9 })),
-        ("BartForConditionalGeneration", serde_json::json!({ "tie_word_embeddings": false })),
-        ("MarianMTModel", serde_json::json!({ "model_type": "marian", "decoder_vocab_size": 30 })),
-        ("MarianMTModel", serde_json::json!({ "model_type": "marian", "share_encoder_decoder_embeddings": false })),
-    ] {
-        let config = serde_json::from_value(with(&sides, more)).unwrap();
-        let model = Model::new(Bart::new(&config, Pooling::Mean, 1, &device), Bart::language_head(&config, 1, &device));
-        arguments.extend(saved(folder.path(), arguments.len(), name, &model, &config));
-    }
-    let config = serde_json::from_value(with(&sides, serde_json::json!({ "model_type": "whisper" }))).unwrap();
-    let model =
-        Model::new(Whisper::new(&config, Pooling::Mean, 1, &device), Whisper::language_head(&config, 1, &device));
-    arguments.extend(saved(folder.path(), arguments.len(), "WhisperForConditionalGeneration", &model, &config));
-    let t5 = serde_json::json!({ "model_type": "t5", "vocab_size": 30, "d_model": 8, "d_kv": 4, "d_ff": 12, "num_layers": 2,
-        "num_heads": 2, "decoder_start_token_id": 0 });
-    for (own, more) in
-        [(false, serde_json::json!({})), (true, serde_json::json!({ "feed_forward_proj": "gated-gelu" }))]
-    {
-        let config = serde_json::from_value(with(&t5, more)).unwrap();
-        let head = T5::language_head(&config, own, 1, &device);
-        let model = Model::new(T5::new(&config, Pooling::Mean, 1, &device), head);
-        arguments.extend(saved(folder.path(), arguments.len(), "T5ForConditionalGeneration", &model, &config));
-        let model = Model::new(model.backbone, T5::classifier(&config, 2, 1, &device));
-        arguments.extend(saved(folder.path(), arguments.len(), "T5ForSequenceClassification", &model, &config));
-    }
-    let output = Command::new(python).args(["-c", LOAD]).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// Saves a model in a folder of its own, and gives that folder and the class that is to load it.
-fn saved<B: FromPretrained, H: TaskHead<B::Features>>(
-    folder: &Path,
-    number: usize,
-    class: &str,
-    model: &Model<B, H>,
-    config: &B::Config,
-) -> [String; 2] {
-    let folder = folder.join(number.to_string());
-    save_pretrained(&folder, model, config, class, task().tokenizer()).unwrap();
-    [folder.to_string_lossy().into_owned(), class.into()]
 }
 
 #[test]
