@@ -21,7 +21,7 @@ mod wordpiece;
 pub use collate::{PaddedRows, pad_rows};
 pub use error::DataError;
 pub use labels::{Labelled, Labels};
-pub use order::BatchOrder;
+pub use order::{BatchLimit, BatchOrder};
 pub use pair::{PairColumns, PairExample, read_pairs};
 pub use split::{sample_per_class, stratified_split};
 pub use squad::{ContextAnswer, QuestionExample, read_squad};

@@ -2,6 +2,7 @@
 
 mod batch_size;
 mod cache;
+mod calendar;
 mod config;
 mod data;
 mod error;
@@ -18,6 +19,7 @@ mod observe;
 mod observer;
 mod observers;
 mod planning;
+mod prefetch;
 mod probe;
 mod process;
 mod progress;

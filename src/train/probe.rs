@@ -4,7 +4,6 @@ use super::evaluate::plain_device;
 use super::step::{Forward, Gradients, Place};
 use super::{Data, Fit, TrainError};
 use crate::backbone::Backbone;
-use crate::data::BatchOrder;
 use crate::error::Error;
 use crate::head::TaskHead;
 use crate::model::Model;
@@ -69,9 +68,8 @@ where
         true if data.train.is_empty() => return Err(TrainError::NoData { set: "training" }.into()),
         true => {
             let lengths: Vec<usize> = data.train.iter().map(|example| objective.length(example)).collect();
-            let Fit { batch_size, seed, bucket, .. } = *config;
-            let batches = BatchOrder { batch_size, seed, shuffle: true, bucket }.batches(&lengths, 0);
-            Some(measure(model, objective, data.train, probe_batches(&batches), seed)?)
+            let batches = config.order().batches(&lengths, 0);
+            Some(measure(model, objective, data.train, probe_batches(&batches), config.seed)?)
         }
     };
     let at = Progress { gradients: gradients.as_ref(), ..Progress::default() };
@@ -116,6 +114,7 @@ where
         examples,
         device: &plain_device(model).autodiff(),
         r_drop: None,
+        ahead: None,
     };
     let Gradients { summed, weight, .. } = forward.gradients(batches, Place { seed, epoch: 0, step: 0 })?;
     let norms = GradientNorms::of(&training, &summed);

@@ -97,10 +97,9 @@ impl Parts {
         Self { memory, kept, working, validation_ratio, mixed }
     }
 
-    /// The memory of a run with micro-batches of so many rows.
-    pub(in crate::train) fn memory(&self, rows: usize, accumulation: usize) -> MemoryForecast {
+    /// The memory of a run with micro-batches of so many of the longest rows.
+    pub(in crate::train) fn memory(&self, rows: f64, accumulation: usize) -> MemoryForecast {
         let mut memory = self.memory.clone();
-        let rows = rows as f64;
         (memory.activations, memory.working) =
             (self.kept.map(|line| line.at(rows)), self.working.map(|line| line.at(rows)));
         let validation = self.working.map(|line| line.at(rows * self.validation_ratio));
