@@ -20,6 +20,16 @@ pub enum DeviceError {
         /// What was asked for.
         name: String,
     },
+    /// An environment variable that decides how the device computes has a value that means nothing.
+    #[error("the environment variable {variable} is `{value}`, {reason}; correct it, or leave it out")]
+    Variable {
+        /// Which one.
+        variable: &'static str,
+        /// Its value.
+        value: String,
+        /// Why it means nothing.
+        reason: String,
+    },
     /// This machine does not have it.
     #[error("device `{name}` cannot be used on this machine: {reason}; install its driver, or use flex")]
     Unavailable {
@@ -38,14 +48,26 @@ pub enum DeviceError {
 /// ```
 ///
 /// # Errors
-/// A device whose feature is off, that this machine lacks, or that does not exist.
+/// A device whose feature is off, that this machine lacks, or that does not exist; on `flex`, a `REKINDLE_KERNELS` or
+/// `REKINDLE_SIMD` that means nothing.
 pub fn device(name: &str) -> Result<Device, DeviceError> {
     match name {
-        "flex" => flex(),
+        "flex" => {
+            #[cfg(feature = "flex")]
+            crate::kernel::check_variables()?;
+            flex()
+        }
         "ndarray" => ndarray(),
         "wgpu" => wgpu(),
         "cuda" => cuda(),
         _ => Err(DeviceError::Unknown { name: name.into() }),
+    }
+}
+
+#[cfg(feature = "flex")]
+impl From<crate::kernel::BadVariable> for DeviceError {
+    fn from(bad: crate::kernel::BadVariable) -> Self {
+        Self::Variable { variable: bad.name, value: bad.value, reason: bad.reason.into() }
     }
 }
 

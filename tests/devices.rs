@@ -318,3 +318,22 @@ fn a_machine_without_an_adapter_is_an_error() {
     let output = child.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// Runs itself in processes of their own, for variables are read once.
+#[cfg(feature = "flex")]
+#[test]
+fn a_variable_that_means_nothing_is_an_error() {
+    const CHILD: &str = "REKINDLE_TEST_VARIABLE";
+    if let Some(named) = std::env::var_os(CHILD) {
+        let Err(error @ DeviceError::Variable { .. }) = rekindle::device("flex") else { panic!("no error") };
+        let said = error.to_string();
+        assert!(said.contains(named.to_str().unwrap()) && said.contains("`of`"), "{said}");
+        return;
+    }
+    for name in ["REKINDLE_KERNELS", "REKINDLE_SIMD"] {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "--nocapture", "a_variable_that_means_nothing_is_an_error"]);
+        let output = child.env(CHILD, name).env(name, "of").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -2,6 +2,8 @@
 //! (AVX512-BF16). It multiplies pairs of neighbours on the inner axis, so that is how both factors are laid out.
 
 use super::gemm::Matrix;
+#[cfg(target_arch = "x86_64")]
+use super::level::is_avx512;
 use rayon::prelude::*;
 
 /// Columns that a tile works on: two registers.
@@ -13,10 +15,10 @@ const INNER: usize = 256;
 /// Rows of the result that a task makes.
 const TASK: usize = 8 * ROWS;
 
-/// Whether this processor has the instruction.
+/// Whether this processor has the instruction, and may use it.
 pub(crate) fn available() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16");
+    return is_avx512() && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16");
     #[cfg(not(target_arch = "x86_64"))]
     false
 }

@@ -65,15 +65,18 @@ pub(super) fn drop_scale(x: FlexTensor, draw: Draw) -> FlexTensor {
 /// `x` times the mask if there is one, plus `residual`; in place where nobody else holds `x`.
 pub(super) fn drop_add(x: FlexTensor, residual: FlexTensor, draw: Option<Draw>) -> FlexTensor {
     let (mut x, residual) = (contiguous(x), contiguous(residual));
+    let mask = draw.map(Mask::new);
     let blocks = x.storage_mut::<f32>().par_chunks_mut(block(1)).zip(values(&residual).par_chunks(block(1)));
-    match draw.map(Mask::new) {
-        Some(mask) => blocks.enumerate().for_each(|(index, (x, residual))| {
-            scale_by_mask(mask, index * block(1), x);
-            add(residual, x);
-        }),
-        None => blocks.for_each(|(x, residual)| add(residual, x)),
-    }
+    blocks.enumerate().for_each(|(index, (x, residual))| add_dropped(mask, index * block(1), residual, x));
     x
+}
+
+/// A block of [`drop_add`], which starts at value `first`.
+pub(super) fn add_dropped(mask: Option<Mask>, first: usize, residual: &[f32], x: &mut [f32]) {
+    if let Some(mask) = mask {
+        scale_by_mask(mask, first, x);
+    }
+    add(residual, x);
 }
 
 /// What a mask is made from.

@@ -1,4 +1,5 @@
-//! Plain loops compiled for AVX-512, AVX2 with FMA, and the target's baseline; `pulp` picks one at run time.
+//! Plain loops compiled for AVX-512, AVX2 with FMA, and the target's baseline; [`arch`](super::level::arch) says which of
+//! them run.
 
 use pulp::Simd;
 
@@ -20,7 +21,7 @@ macro_rules! vectorised {
                     $body
                 }
             }
-            pulp::Arch::new().dispatch(Call { $($arg),* })
+            $crate::kernel::level::arch().dispatch(Call { $($arg),* })
         }
     };
 }

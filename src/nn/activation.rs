@@ -1,4 +1,6 @@
 use super::{Linear, gelu, linear, linear_gelu};
+#[cfg(feature = "flex")]
+use crate::kernel::{self, Curve};
 use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +55,12 @@ pub enum Activation {
 impl Activation {
     /// Any shape, unchanged.
     pub fn forward<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
+        #[cfg(feature = "flex")]
+        if let Some(curve) = self.curve()
+            && kernel::covers(&input)
+        {
+            return kernel::activate(input, curve);
+        }
         match self {
             Self::Gelu => gelu(input),
             Self::GeluTanh => activation::gelu_approximate(input),
@@ -69,6 +77,42 @@ impl Activation {
             Self::Sigmoid => activation::sigmoid(input),
             Self::Tanh => input.tanh(),
             Self::Linear => input,
+        }
+    }
+
+    /// The activation of `gate`, times `up`; both of one shape.
+    pub fn gate<const D: usize>(self, gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
+        #[cfg(feature = "flex")]
+        if let Some(curve) = self.curve()
+            && kernel::covers(&gate)
+            && kernel::covers(&up)
+        {
+            return kernel::gated(gate, up, curve);
+        }
+        self.forward(gate) * up
+    }
+
+    /// [`gate`](Self::gate) of the two halves of the last axis, the gate first: `[.., 2 * width]` to `[.., width]`.
+    pub fn gate_halves<const D: usize>(self, both: Tensor<D>) -> Tensor<D> {
+        #[cfg(feature = "flex")]
+        if let Some(curve) = self.curve()
+            && kernel::covers(&both)
+        {
+            return kernel::gated_halves(both, curve);
+        }
+        let width = both.dims()[D - 1] / 2;
+        self.gate(both.clone().narrow(D - 1, 0, width), both.narrow(D - 1, width, width))
+    }
+
+    /// What the fused operations call it.
+    #[cfg(feature = "flex")]
+    fn curve(self) -> Option<Curve> {
+        match self {
+            Self::Gelu => Some(Curve::Normal),
+            Self::GeluTanh => Some(Curve::NormalByTanh),
+            Self::QuickGelu => Some(Curve::Logistic(1.702)),
+            Self::Silu => Some(Curve::Logistic(1.0)),
+            _ => None,
         }
     }
 

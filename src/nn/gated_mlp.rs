@@ -26,8 +26,8 @@ impl GatedMlp {
 
     /// `[.., hidden]` to `[.., hidden]`.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        let gate = self.activation.after(&self.gate_proj, input.clone());
-        linear(&self.down_proj, gate * linear(&self.up_proj, input))
+        let (gate, up) = (linear(&self.gate_proj, input.clone()), linear(&self.up_proj, input));
+        linear(&self.down_proj, self.activation.gate(gate, up))
     }
 }
 

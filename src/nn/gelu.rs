@@ -1,3 +1,5 @@
+#[cfg(feature = "flex")]
+use crate::kernel;
 use burn::tensor::{Device, Tensor, activation};
 use std::f64::consts::FRAC_1_SQRT_2;
 
@@ -6,6 +8,10 @@ use std::f64::consts::FRAC_1_SQRT_2;
 /// Burn 0.22's own has an exact backward pass on Flex only; elsewhere it is the derivative of the tanh approximation, with
 /// errors up to 9e-4. Other devices therefore compose it, and autodiff derives each part exactly.
 pub fn gelu<const D: usize>(input: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if kernel::covers(&input) {
+        return kernel::activate(input, kernel::Curve::Normal);
+    }
     if is_flex(&input.device()) {
         return activation::gelu(input);
     }

@@ -21,10 +21,13 @@ mod linear;
 mod norm;
 mod precision;
 mod resize;
+mod reuse;
 mod rms_norm;
 mod rotary;
+mod rotation_memo;
 mod score_attention;
 mod unscaled_attention;
+mod visible;
 
 pub use activation::Activation;
 #[cfg(test)]
@@ -50,10 +53,14 @@ pub use norm::LayerNorm;
 pub use precision::Precision;
 pub(crate) use precision::PrecisionScope;
 pub use resize::resize_bicubic;
+pub(crate) use reuse::ReuseScope;
 pub use rms_norm::RmsNorm;
 pub use rotary::{RopeScaling, Rotary, Rotation};
 pub use score_attention::attention_by_scores;
 pub use unscaled_attention::unscaled_attention;
+#[cfg(feature = "flex")]
+pub(crate) use visible::Place;
+pub use visible::{Documents, Visible};
 
 #[cfg(test)]
 pub(crate) fn test_device() -> burn::tensor::Device {

@@ -1,9 +1,12 @@
+use super::Dropout;
+#[cfg(feature = "flex")]
+use crate::kernel;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 /// Root mean square normalisation over the last axis ([Zhang and Sennrich, 2019](https://arxiv.org/abs/1910.07467)).
 ///
-/// It is composed of operations that give the same bits on plain and autodiff devices.
+/// It gives the same bits on plain and autodiff devices.
 #[derive(Module, Debug)]
 pub struct RmsNorm {
     /// Scale, `[hidden]`; what is added to 1 where the norm was made by [`from_one`](Self::from_one).
@@ -25,11 +28,40 @@ impl RmsNorm {
 
     /// `[.., hidden]` to `[.., hidden]`.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        #[cfg(feature = "flex")]
+        if kernel::covers(&input) && kernel::covers(&self.weight.val()) {
+            return kernel::rms_norm(input, self.weight.val(), self.fused());
+        }
         let mean_square = (input.clone() * input.clone()).mean_dim(D - 1);
         let normal = input / (mean_square + self.epsilon).sqrt();
         let weight = self.weight.val();
         let scale = if self.base == 0.0 { weight } else { weight + self.base };
         normal * scale.unsqueeze()
+    }
+
+    /// `residual + dropout(input)`, both `[.., hidden]`, and the norm of this sum.
+    pub fn forward_residual<const D: usize>(
+        &self,
+        input: Tensor<D>,
+        residual: Tensor<D>,
+        dropout: Option<&Dropout>,
+    ) -> [Tensor<D>; 2] {
+        #[cfg(feature = "flex")]
+        if kernel::covers(&input) && kernel::covers(&residual) && kernel::covers(&self.weight.val()) {
+            let draw = dropout.and_then(Dropout::draw);
+            return kernel::residual_rms_norm(input, residual, draw, self.weight.val(), self.fused());
+        }
+        let input = match dropout {
+            Some(dropout) => dropout.forward(input),
+            None => input,
+        };
+        let sum = residual + input;
+        [sum.clone(), self.forward(sum)]
+    }
+
+    #[cfg(feature = "flex")]
+    fn fused(&self) -> kernel::RmsNorm {
+        kernel::RmsNorm { epsilon: self.epsilon, base: self.base }
     }
 }
 

@@ -1,3 +1,6 @@
+use super::rotation_memo::MEMO;
+#[cfg(feature = "flex")]
+use crate::kernel;
 use burn::tensor::{Device, Tensor, TensorData};
 use std::f32::consts::TAU;
 
@@ -127,8 +130,13 @@ impl Rotary {
         }
     }
 
-    /// Cosines and sines of all places of a sequence.
+    /// Cosines and sines of all places of a sequence. Those that were asked for last are kept, so that the layers of a
+    /// network share them.
     pub fn rotation(&self, seq: usize, device: &Device) -> Rotation {
+        MEMO.get(self, seq, device, || self.make(seq, device))
+    }
+
+    pub(super) fn make(&self, seq: usize, device: &Device) -> Rotation {
         let frequencies = self.frequencies(seq);
         let scale = match self.scaling {
             RopeScaling::Yarn { attention_factor, .. } | RopeScaling::LongRope { attention_factor, .. } => {
@@ -172,6 +180,15 @@ pub struct Rotation {
 impl Rotation {
     /// Turns `[batch, heads, seq, width]`; what is beyond the turned values of a head stays.
     pub fn apply(&self, input: Tensor<4>) -> Tensor<4> {
+        #[cfg(feature = "flex")]
+        if kernel::covers(&input) && kernel::covers(&self.cos) {
+            return kernel::rotate(input, self.cos.clone(), self.sin.clone());
+        }
+        self.apply_composed(input)
+    }
+
+    /// [`apply`](Self::apply) in Burn's operations.
+    pub(crate) fn apply_composed(&self, input: Tensor<4>) -> Tensor<4> {
         let [.., width] = input.dims();
         let half = self.cos.dims()[3];
         let [cos, sin] = [&self.cos, &self.sin].map(|table| table.clone().cast(input.dtype()));

@@ -269,7 +269,7 @@ fn a_text_counts_up_to_its_end_token_and_pairs_must_be_pairs() {
         let mask: Vec<bool> = ids.iter().map(|id| *id != 0).collect();
         let mask = Tensor::from_data(TensorData::new(mask, shape), &device());
         let ids = Tensor::from_data(TensorData::new(ids, shape), &device());
-        TextInput { type_ids: Tensor::zeros(shape, &device()), ids, mask }
+        TextInput { type_ids: Tensor::zeros(shape, &device()), ids, mask, documents: None }
     };
     let texts = |ids, rows| {
         let features = model.backbone.text.forward(text(ids, rows));

@@ -97,8 +97,8 @@ impl Expert {
     }
 
     fn forward(&self, tokens: Tensor<2>) -> Tensor<2> {
-        let gate = self.activation.after(&self.w1, tokens.clone());
-        linear(&self.w2, gate * linear(&self.w3, tokens))
+        let (gate, up) = (linear(&self.w1, tokens.clone()), linear(&self.w3, tokens));
+        linear(&self.w2, self.activation.gate(gate, up))
     }
 }
 

@@ -33,8 +33,8 @@ impl EncoderBlock {
     pub(super) fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>, bias: Tensor<4>) -> Tensor<3> {
         let normal = self.attention_norm.forward(hidden.clone());
         let mixed = self.attention.forward(normal, bias, keys(mask));
-        let hidden = hidden + self.dropout.forward(mixed);
-        let inner = self.feed_forward.forward(self.feed_forward_norm.forward(hidden.clone()));
+        let [hidden, normal] = self.feed_forward_norm.forward_residual(mixed, hidden, Some(&self.dropout));
+        let inner = self.feed_forward.forward(normal);
         hidden + self.dropout.forward(inner)
     }
 }
@@ -80,11 +80,10 @@ impl DecoderBlock {
     ) -> Tensor<3> {
         let normal = self.attention_norm.forward(hidden.clone());
         let mixed = self.attention.forward(normal, bias, causal_mask(mask));
-        let hidden = hidden + self.dropout.forward(mixed);
-        let normal = self.cross_attention_norm.forward(hidden.clone());
+        let [hidden, normal] = self.cross_attention_norm.forward_residual(mixed, hidden, Some(&self.dropout));
         let mixed = self.cross_attention.forward_across(normal, memory);
-        let hidden = hidden + self.dropout.forward(mixed);
-        let inner = self.feed_forward.forward(self.feed_forward_norm.forward(hidden.clone()));
+        let [hidden, normal] = self.feed_forward_norm.forward_residual(mixed, hidden, Some(&self.dropout));
+        let inner = self.feed_forward.forward(normal);
         hidden + self.dropout.forward(inner)
     }
 }
@@ -167,10 +166,9 @@ impl FeedForward {
     }
 
     fn forward(&self, hidden: Tensor<3>) -> Tensor<3> {
-        let active = self.activation.after(&self.wi, hidden.clone());
         let inner = match &self.gate {
-            Some(gate) => active * linear(gate, hidden),
-            None => active,
+            Some(gate) => self.activation.gate(linear(&self.wi, hidden.clone()), linear(gate, hidden)),
+            None => self.activation.after(&self.wi, hidden),
         };
         linear(&self.wo, self.dropout.forward(inner))
     }

@@ -4,9 +4,9 @@
 use super::{Dinov2Config, ImageInput, Mlp, PatchFeatures, PatchState, SelfAttention, Sight, TokenEmbeddings};
 use crate::backbone::{Backbone, InputError, Pooling, Stages};
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
-use crate::nn::{DropPath, Init, LayerNorm, Linear, linear};
+use crate::nn::{Activation, DropPath, Init, LayerNorm, Linear, linear};
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::{Device, Tensor};
 
 /// The DINOv2 encoder. Parameter paths follow the names of published files.
 ///
@@ -187,10 +187,7 @@ impl Gated {
     }
 
     fn forward(&self, input: Tensor<3>) -> Tensor<3> {
-        let both = linear(&self.weights_in, input);
-        let inner = both.dims()[2] / 2;
-        let gate = activation::silu(both.clone().narrow(2, 0, inner));
-        linear(&self.weights_out, gate * both.narrow(2, inner, inner))
+        linear(&self.weights_out, Activation::Silu.gate_halves(linear(&self.weights_in, input)))
     }
 }
 
