@@ -8,9 +8,7 @@ use crate::params::Rates;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Batches made ahead, unless it is said otherwise.
-const PREFETCH: usize = 2;
-/// Each takes memory.
+/// Each batch made ahead takes memory.
 const MOST_PREFETCHED: usize = 1000;
 
 /// How to train. The defaults are Transformers' usual fine-tuning recipe.
@@ -62,8 +60,8 @@ pub struct Fit {
     pub bucket: bool,
     /// Batches that a thread of its own makes ahead while the steps before theirs run; 0 makes each when it is needed. The
     /// run's bits are the same either way. It gains where [`Objective::batch`](crate::objective::Objective::batch) is work, as
-    /// tokenising or decoding is, and takes the memory of so many batches.
-    #[serde(default = "prefetch")]
+    /// tokenising or decoding is; padding rows that are token ids already is not. It takes the memory of so many batches.
+    #[serde(default)]
     pub prefetch: usize,
     /// Validates every so many steps; `None`: after every epoch.
     pub eval_every: Option<usize>,
@@ -91,10 +89,6 @@ pub struct Fit {
     /// Makes a [`Forecast`](super::Forecast) before the first step and tells it to the observers; it costs a few steps on a
     /// copy.
     pub forecast: bool,
-}
-
-fn prefetch() -> usize {
-    PREFETCH
 }
 
 /// When a run saves a checkpoint, besides at its end.
@@ -136,7 +130,7 @@ impl Default for Fit {
             regularisation: Regularisation::default(),
             seed: 0,
             bucket: true,
-            prefetch: PREFETCH,
+            prefetch: 0,
             eval_every: None,
             monitor: Monitor::Loss,
             patience: None,
