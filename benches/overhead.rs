@@ -2,15 +2,15 @@
 //!
 //! `cargo bench --bench overhead -- --model DIR --rounds 5`
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Int, Tensor};
 use clap::Parser;
 use rekindle::Model;
-use rekindle::backbone::{Bert, Pooling};
+use rekindle::backbone::{Bert, Pooling, TextInput};
 use rekindle::cache::Cache;
 use rekindle::checkpoint::Checkpoint;
-use rekindle::data::{Columns, Labels, read_text};
+use rekindle::data::{Columns, DataError, Labels, TextExample, read_text};
 use rekindle::head::Classifier;
-use rekindle::objective::{LabelledRow, TextClassification};
+use rekindle::objective::{Batch, Draws, LabelledRow, Objective, TextClassification};
 use rekindle::params::{Freeze, Rates};
 use rekindle::train::{
     Control, CsvLog, Data, Energy, Event, Fit, Observer, ObserverError, Plots, ProgressLine, SaveEvery, TensorBoard,
@@ -49,12 +49,18 @@ struct Case {
     freeze: Freeze,
     steps: usize,
     observed: bool,
+    /// Whether texts are tokenised when their batch is made.
+    tokenises: bool,
     set: fn(Fit, &Path) -> Fit,
 }
 
-fn cases(steps: usize) -> [Case; 6] {
-    let case = |name, freeze, set| Case { name, freeze, steps, observed: false, set };
+fn cases(steps: usize) -> [Case; 9] {
+    let case = |name, freeze, set| Case { name, freeze, steps, observed: false, tokenises: false, set };
+    let ahead = |config, _: &Path| Fit { prefetch: 2, ..config };
     [
+        case("2 batches ahead", Freeze::Nothing, ahead),
+        Case { tokenises: true, ..case("2 batches ahead, tokenised on the way", Freeze::Nothing, ahead) },
+        Case { tokenises: true, steps: 4 * steps, ..case("the same, the head trains", Freeze::Backbone, ahead) },
         Case { observed: true, ..case("all observers", Freeze::Nothing, |config, _| config) },
         case("history", Freeze::Nothing, in_folder),
         case("checkpoint every 100 steps, everything trains", Freeze::Nothing, saving),
@@ -93,10 +99,42 @@ impl Observer for Clock {
     }
 }
 
+/// A text that is tokenised anew for each batch.
+#[derive(Clone)]
+struct Raw {
+    text: TextExample,
+    length: usize,
+}
+
+/// What tokenises while it makes a batch.
+struct OnTheWay<'a>(&'a TextClassification);
+
+impl Objective for OnTheWay<'_> {
+    type Example = Raw;
+    type Input = TextInput;
+    type Targets = Tensor<1, Int>;
+
+    fn batch(
+        &self,
+        examples: &[&Raw],
+        draws: &Draws,
+        device: &Device,
+    ) -> Result<Batch<TextInput, Tensor<1, Int>>, DataError> {
+        let texts: Vec<TextExample> = examples.iter().map(|example| example.text.clone()).collect();
+        let rows = self.0.encode(&texts)?.0;
+        self.0.batch(&rows.iter().collect::<Vec<_>>(), draws, device)
+    }
+
+    fn length(&self, example: &Raw) -> usize {
+        example.length
+    }
+}
+
 /// What runs are made of.
 struct Work {
     task: TextClassification,
     rows: Vec<LabelledRow>,
+    raw: Vec<Raw>,
     body: Bert,
     hidden: usize,
     device: Device,
@@ -109,19 +147,30 @@ impl Work {
         let examples = read_text(args.data.join("train.jsonl"), &Columns::default())?;
         let task = TextClassification::new(checkpoint.tokenizer()?, Labels::from_examples(&examples)?, 128)?;
         let rows = task.encode(&examples)?.0;
+        let raw = examples.into_iter().zip(&rows).map(|(text, row)| Raw { text, length: row.row.len() }).collect();
         let body = checkpoint.backbone::<Bert>(Pooling::Pooler, &device)?.module;
-        Ok(Self { task, rows, body, hidden: checkpoint.config::<Bert>()?.hidden_size, device })
+        Ok(Self { task, rows, raw, body, hidden: checkpoint.config::<Bert>()?.hidden_size, device })
     }
 
     /// Seconds that a run takes, with the option of `case` or without.
     fn run(&self, case: &Case, on: bool) -> Result<f64, Box<dyn Error>> {
+        match case.tokenises {
+            true => self.run_with(&OnTheWay(&self.task), &self.raw, case, on),
+            false => self.run_with(&self.task, &self.rows, case, on),
+        }
+    }
+
+    fn run_with<O>(&self, task: &O, rows: &[O::Example], case: &Case, on: bool) -> Result<f64, Box<dyn Error>>
+    where
+        O: Objective<Input = TextInput, Targets = Tensor<1, Int>>,
+    {
         let folder = tempfile::tempdir()?;
         let head = Classifier::new(self.hidden, self.task.labels().len(), 1, &self.device);
         let mut model = Model::new(self.body.clone(), head);
         // A cache has to compute every example; more of them than a run reads would be counted against it.
-        let rows = &self.rows[..self.rows.len().min(32 * case.steps)];
+        let rows = &rows[..rows.len().min(32 * case.steps)];
         let (epochs, max_steps) = ((32 * case.steps).div_ceil(rows.len()), Some(case.steps));
-        let off = Fit { epochs, max_steps, rates: Rates::new(1e-5), cache: Cache::None, ..Fit::default() };
+        let off = Fit { epochs, max_steps, rates: Rates::new(1e-5), cache: Cache::None, prefetch: 0, ..Fit::default() };
         let config = if on { (case.set)(off, folder.path()) } else { off };
         let mut clock = Clock::default();
         let mut all: Vec<Box<dyn Observer>> = match on && case.observed {
@@ -132,7 +181,7 @@ impl Work {
         told.extend(all.iter_mut().map(|observer| observer.as_mut() as &mut dyn Observer));
         told.push(&mut clock);
         let data = Data { train: rows, validation: &[] };
-        fit(&mut model, &self.task, data, &case.freeze, &config, &mut told)?;
+        fit(&mut model, task, data, &case.freeze, &config, &mut told)?;
         Ok(clock.seconds)
     }
 }

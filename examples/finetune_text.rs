@@ -356,8 +356,9 @@ impl Job<'_> {
         let mut model = self.model(body, &rows, recipe.seed)?;
         let data = || Data { train: &rows[..], validation: &self.texts.validation };
         let report = fit(&mut model, self.task, data(), freeze, &recipe, observers)?;
+        let Fit { batch_size, max_tokens, seed, cache, .. } = &recipe;
         let how =
-            Evaluate { batch_size: recipe.batch_size, seed: recipe.seed, cache: &recipe.cache, plain: &report.plain };
+            Evaluate { batch_size: *batch_size, max_tokens: *max_tokens, seed: *seed, cache, plain: &report.plain };
         let (scores, _) = evaluate_cached(&model, self.task, &self.texts.test, &how)?;
         let test = scores.summary();
         Ok(Outcome { model, freeze: freeze.clone(), report, scores, test })

@@ -12,6 +12,7 @@ pages! {
     BeforeTheFirstStep: "how-to/before-the-first-step.md",
     FindALearningRate: "how-to/find-a-learning-rate.md",
     ChooseAnOptimizer: "how-to/choose-an-optimizer.md",
+    FillBatches: "how-to/fill-batches.md",
     ThawStepByStep: "how-to/thaw-step-by-step.md",
     TagTokens: "how-to/tag-tokens.md",
     FindAnswers: "how-to/find-answers.md",

@@ -167,7 +167,7 @@ pub(crate) fn by_length(
     let _reuse = ReuseScope::new();
     let pad_id = tokenizer.require_pad_id()?;
     let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
-    let order = BatchOrder { batch_size, seed: 0, shuffle: false, bucket: true };
+    let order = BatchOrder::by_length(batch_size);
     for indices in order.batches(&lengths, 0) {
         let batch: Vec<&TokenRow> = indices.iter().map(|index| rows[*index]).collect();
         run(&indices, text_input(pad_rows(&batch, pad_id), device))?;

@@ -135,7 +135,8 @@ where
         ..Fit::default()
     };
     if let Some(path) = &args.order {
-        let order = BatchOrder { batch_size, seed: config.seed, shuffle: true, bucket: config.bucket };
+        let order =
+            BatchOrder { batch_size, max_tokens: None, seed: config.seed, shuffle: true, bucket: config.bucket };
         serde_json::to_writer(File::create(path)?, &order.batches(&vec![1; rows.len()], 0))?;
     }
     let mut turns = Turns::new();
@@ -229,7 +230,7 @@ impl Embedder {
     fn embed(&self, texts: &[String], batch_size: usize) -> Result<Vec<f32>, Box<dyn Error>> {
         let rows = self.tokenizer.encode(texts, self.backbone.max_length())?.rows;
         let lengths: Vec<usize> = rows.iter().map(TokenRow::len).collect();
-        let order = BatchOrder { batch_size, seed: 0, shuffle: false, bucket: true };
+        let order = BatchOrder::by_length(batch_size);
         let mut vectors = vec![vec![]; texts.len()];
         for indices in order.batches(&lengths, 0) {
             let chosen: Vec<&TokenRow> = indices.iter().map(|index| &rows[*index]).collect();

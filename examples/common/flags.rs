@@ -16,8 +16,11 @@ pub(crate) struct Flags {
     /// Micro-batches of an optimizer step.
     #[arg(long, default_value_t = 1)]
     pub(crate) accumulate: usize,
+    /// Padded tokens of a micro-batch, at most; it still has at most `--batch-size` rows. A longer text is a batch of its own.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tokens: Option<usize>,
     /// Makes micro-batches smaller until the run fits these bytes, or 80 % of the free memory; a step keeps its texts.
-    #[arg(long, value_name = "BYTES", num_args = 0..=1, default_missing_value = "0")]
+    #[arg(long, value_name = "BYTES", num_args = 0..=1, default_missing_value = "0", conflicts_with = "max_tokens")]
     pub(crate) auto_batch_size: Option<usize>,
     /// Keeps the states between stages alone, and runs each stage again in the backward pass: less memory, more time.
     #[arg(long)]
@@ -133,6 +136,7 @@ impl Flags {
         Fit {
             accumulation: self.accumulate,
             gradient_checkpointing: self.gradient_checkpointing,
+            max_tokens: self.max_tokens,
             rates,
             optimizer: match self.optimizer {
                 OptimizerName::Adamw => AdamW::default().into(),

@@ -26,7 +26,7 @@ mod wordpiece;
 pub use collate::{PaddedRows, pad_documents, pad_rows};
 pub use error::DataError;
 pub use labels::{Labelled, Labels};
-pub use order::BatchOrder;
+pub use order::{BatchLimit, BatchOrder};
 pub use packing::{PackedRow, pack};
 pub use pair::{PairColumns, PairExample, read_pairs};
 pub use split::{sample_per_class, stratified_split};

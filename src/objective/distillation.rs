@@ -70,8 +70,7 @@ where
         let mut logits: Vec<Option<Vec<f32>>> = vec![None; examples.len()];
         if self.objective.repeats() {
             let lengths: Vec<usize> = examples.iter().map(|example| self.objective.length(example)).collect();
-            let order = BatchOrder { batch_size: batch_size.max(1), seed: 0, shuffle: false, bucket: true };
-            for indices in order.batches(&lengths, 0) {
+            for indices in BatchOrder::by_length(batch_size).batches(&lengths, 0) {
                 let chosen: Vec<_> = indices.iter().map(|index| &examples[*index]).collect();
                 let rows = self.ask(&chosen, &Draws::new(0, 0, &indices))?;
                 indices.into_iter().zip(rows).for_each(|(index, row)| logits[index] = Some(row));

@@ -48,7 +48,8 @@ pub trait Objective: Send + Sync {
     /// What the head's loss compares with.
     type Targets: Clone + Debug + Send + 'static;
 
-    /// Makes a batch on the plain `device`, drawing only from `draws`.
+    /// Makes a batch on the plain `device`, drawing only from `draws`. `fit` may call it from another thread than its own,
+    /// for batches to come ([`Fit::prefetch`](crate::train::Fit::prefetch)).
     ///
     /// # Errors
     /// [`DataError`], such as an example without a label.
@@ -120,7 +121,7 @@ pub struct Batch<I, T> {
 }
 
 /// A random stream for each row of a batch, keyed by (seed, epoch, example): the same whatever else is in the batch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draws {
     seed: u64,
     epoch: u64,
@@ -136,6 +137,11 @@ impl Draws {
     /// The index of a row's example in the data set.
     pub fn example(&self, row: usize) -> usize {
         self.examples.get(row).copied().unwrap_or(row)
+    }
+
+    /// The indices of all rows' examples.
+    pub(crate) fn examples(&self) -> &[usize] {
+        &self.examples
     }
 
     /// The stream of a row.

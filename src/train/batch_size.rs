@@ -50,7 +50,8 @@ impl fmt::Display for BatchChoice {
 /// is what the process holds and 80 % of what the system calls available.
 ///
 /// # Errors
-/// What [`forecast`](super::forecast) returns; [`TrainError::MemoryUnknown`] where memory cannot be measured or nothing says how much
+/// What [`forecast`](super::forecast) returns; [`TrainError::BadOption`] with [`Fit::max_tokens`], which chooses rows
+/// itself; [`TrainError::MemoryUnknown`] where memory cannot be measured or nothing says how much
 /// there is, [`TrainError::DoesNotFit`] where not even one row fits, or where the head's loss couples the rows of a batch.
 pub fn batch_size_for<B, H, O>(
     model: &Model<B, H>,
@@ -65,6 +66,10 @@ where
     H: TaskHead<B::Features>,
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
+    if let Some(max_tokens) = config.max_tokens {
+        let mend = "rows are chosen by it already; leave it out, or lower it until the forecast fits";
+        return Err(TrainError::BadOption { option: "max_tokens", value: max_tokens.to_string(), mend }.into());
+    }
     let free = || Some(resident()? + (SHARE * available()? as f64) as usize);
     let budget = budget.or_else(free).ok_or(TrainError::MemoryUnknown)?;
     let parts = shape(model, objective, data, policy, config)?.parts;
@@ -86,7 +91,7 @@ fn choose(
     let mut least = None;
     for batch_size in sizes {
         let accumulation = rows / batch_size;
-        let peak = parts.memory(batch_size.min(examples), accumulation).peak.ok_or(TrainError::MemoryUnknown)?;
+        let peak = parts.memory(batch_size.min(examples) as f64, accumulation).peak.ok_or(TrainError::MemoryUnknown)?;
         if peak <= budget {
             return Ok(BatchChoice { batch_size, accumulation, wanted, peak, budget });
         }

@@ -1,10 +1,12 @@
 //! What wholly frozen stages make of each example, computed once and kept.
 
+use super::Event;
 use super::evaluate::{in_length_order, plain_device};
 use super::fit::Run;
-use super::{Event, Fit};
+use super::prefetch::make;
 use crate::backbone::{Backbone, run_stages};
 use crate::cache::{Cache, CachePlan, CacheReport, Key, NoCache, Slot, Store, prefix_key, row_key};
+use crate::data::BatchLimit;
 use crate::error::Error;
 use crate::head::TaskHead;
 use crate::model::Model;
@@ -62,7 +64,7 @@ pub(super) struct Filler<'a, B, O> {
     plain: Vec<bool>,
     pooled_only: bool,
     objective: &'a O,
-    batch_size: usize,
+    limit: BatchLimit,
     device: Device,
     pub(super) store: Store,
 }
@@ -86,7 +88,7 @@ where
         inventory: &Inventory,
         plain: &[bool],
         objective: &'a O,
-        batch_size: usize,
+        limit: BatchLimit,
         cache: &Cache,
     ) -> Result<Self, Error> {
         let about = format!(
@@ -99,8 +101,7 @@ where
         let store = Store::open(cache, key, &about)?;
         let backbone = model.backbone.valid();
         let device = plain_device(&backbone);
-        let (plain, pooled_only, batch_size) = (plain.to_vec(), H::POOLED_ONLY, batch_size.max(1));
-        Ok(Self { backbone, plain, pooled_only, objective, batch_size, device, store })
+        Ok(Self { backbone, plain: plain.to_vec(), pooled_only: H::POOLED_ONLY, objective, limit, device, store })
     }
 
     /// Finds states, and computes the others in one pass in length order, so that their bits do not depend on the step at
@@ -110,7 +111,7 @@ where
         examples: &[O::Example],
         progress: &mut dyn FnMut(usize) -> Result<(), Error>,
     ) -> Result<Filled<B::State>, Error> {
-        let order = in_length_order(self.objective, examples, self.batch_size);
+        let order = in_length_order(self.objective, examples, self.limit);
         let keys = if self.store.has_folder() { Some(self.keys(examples, &order)?) } else { None };
         let (slot_of, firsts) = distinct(keys.as_deref(), &order.concat());
         let key = |slot: usize| keys.as_ref().map(|keys| keys[firsts[slot]]);
@@ -123,7 +124,8 @@ where
         self.store.report.misses += missing.len();
         self.store.report.hits += examples.len() - missing.len();
         let mut done = examples.len() - missing.len();
-        for batch in missing.chunks(self.batch_size) {
+        let (objective, limit) = (self.objective, self.limit);
+        for batch in limit.cut(&missing, |slot| objective.length(&examples[firsts[*slot]])) {
             let indices: Vec<usize> = batch.iter().map(|slot| firsts[*slot]).collect();
             let state = self.run(examples, &indices)?;
             let records = state.encode();
@@ -160,8 +162,7 @@ where
     }
 
     fn input(&self, examples: &[O::Example], indices: &[usize]) -> Result<B::Input, Error> {
-        let chosen: Vec<_> = indices.iter().map(|index| &examples[*index]).collect();
-        Ok(self.objective.batch(&chosen, &Draws::new(0, 0, indices), &self.device)?.input)
+        Ok(make(self.objective, examples, &Draws::new(0, 0, indices), &self.device)?.input)
     }
 
     fn run(&self, examples: &[O::Example], indices: &[usize]) -> Result<B::State, Error> {
@@ -235,9 +236,8 @@ where
             self.report.cache.add(CacheReport { unused: Some(reason), ..CacheReport::default() });
             return Ok(());
         }
-        let Fit { batch_size, cache, .. } = self.config;
-        let mut filler =
-            Filler::new(self.model, &self.inventory, &self.plan.plain, self.objective, *batch_size, cache)?;
+        let (limit, cache) = (self.config.limit(), &self.config.cache);
+        let mut filler = Filler::new(self.model, &self.inventory, &self.plan.plain, self.objective, limit, cache)?;
         self.train_cache = self.fill(&mut filler, self.data.train, 0)?;
         self.validation_cache = self.fill(&mut filler, self.data.validation, self.data.train.len())?;
         if let Some(error) = &filler.store.broken {
@@ -253,11 +253,9 @@ where
     }
 
     fn cache_plan(&self) -> CachePlan {
-        let Fit { batch_size, accumulation, cache, .. } = self.config;
         // Counted from where the plan began, so that a run that goes on later decides the same.
-        let rows_to_come = (self.steps - self.planning.plain_since()).saturating_mul(accumulation * batch_size);
-        let read_once = rows_to_come <= self.data.train.len();
-        CachePlan::of(&self.plan.plain, self.objective.repeats(), read_once, cache)
+        let read_once = self.calendar.ends_within_an_epoch(self.planning.plain_since());
+        CachePlan::of(&self.plan.plain, self.objective.repeats(), read_once, &self.config.cache)
     }
 
     fn fill(

@@ -1,10 +1,15 @@
+use super::calendar::Calendar;
 use super::{Monitor, Regularisation, TrainError};
 use crate::cache::Cache;
+use crate::data::{BatchLimit, BatchOrder};
 use crate::nn::Precision;
 use crate::optim::{Averaging, Clipping, NormType, OptimizerConfig, Schedule, Warmup};
 use crate::params::Rates;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+
+/// Each batch made ahead takes memory.
+const MOST_PREFETCHED: usize = 1000;
 
 /// How to train. The defaults are Transformers' usual fine-tuning recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,8 +18,15 @@ pub struct Fit {
     pub epochs: usize,
     /// Trains for this many optimizer steps, over as many epochs as that takes, whatever `epochs` says.
     pub max_steps: Option<usize>,
-    /// Rows of a micro-batch.
+    /// Rows of a micro-batch; at most so many, where `max_tokens` limits it too.
     pub batch_size: usize,
+    /// Padded tokens of a micro-batch, at most: its rows times the length of the longest one
+    /// ([`Objective::length`](crate::objective::Objective::length)). A longer row is a micro-batch of its own; the
+    /// [`Forecast`](super::Forecast) counts those. `batch_size` still limits the rows, so give it a number that texts of
+    /// usual length do not reach. Validations and the cache's pass keep the same limits. How many steps an epoch has then
+    /// depends on the epoch; the schedule knows the sum. `None` leaves the number of rows alone to count.
+    #[serde(default)]
+    pub max_tokens: Option<usize>,
     /// Micro-batches of an optimizer step; their loss is divided by the weight of the whole step.
     pub accumulation: usize,
     /// Keeps the states between stages instead of everything that a backward pass reads, and runs each stage again in the
@@ -52,6 +64,11 @@ pub struct Fit {
     pub seed: u64,
     /// Makes batches of rows of similar length.
     pub bucket: bool,
+    /// Batches that a thread of its own makes ahead while the steps before theirs run; 0 makes each when it is needed. The
+    /// run's bits are the same either way. It gains where [`Objective::batch`](crate::objective::Objective::batch) is work, as
+    /// tokenising or decoding is; padding rows that are token ids already is not. It takes the memory of so many batches.
+    #[serde(default)]
+    pub prefetch: usize,
     /// Validates every so many steps; `None`: after every epoch.
     pub eval_every: Option<usize>,
     /// What "best" means.
@@ -106,6 +123,7 @@ impl Default for Fit {
             epochs: 3,
             max_steps: None,
             batch_size: 32,
+            max_tokens: None,
             accumulation: 1,
             gradient_checkpointing: false,
             rates: Rates::new(5e-5),
@@ -119,6 +137,7 @@ impl Default for Fit {
             regularisation: Regularisation::default(),
             seed: 0,
             bucket: true,
+            prefetch: 0,
             eval_every: None,
             monitor: Monitor::Loss,
             patience: None,
@@ -134,15 +153,6 @@ impl Default for Fit {
     }
 }
 
-/// How far a run goes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Extent {
-    pub(super) steps_an_epoch: usize,
-    pub(super) steps: usize,
-    /// Epochs begun.
-    pub(super) epochs: usize,
-}
-
 impl Fit {
     pub(super) fn clipping(&self) -> Clipping {
         Clipping { norm: self.clip_norm, norm_type: self.clip_norm_type, value: self.clip_value }
@@ -154,18 +164,24 @@ impl Fit {
         Self { cache: Cache::None, forecast: false, patience: None, ..quiet }
     }
 
-    /// How far a run over so many examples goes, which are at least one.
-    pub(super) fn extent(&self, examples: usize) -> Extent {
-        let steps_an_epoch = examples.div_ceil(self.batch_size).div_ceil(self.accumulation);
-        let steps = self.max_steps.unwrap_or(self.epochs.saturating_mul(steps_an_epoch));
-        Extent { steps_an_epoch, steps, epochs: steps.div_ceil(steps_an_epoch) }
+    /// The order of the training batches.
+    pub(super) fn order(&self) -> BatchOrder {
+        let Self { batch_size, max_tokens, seed, bucket, .. } = *self;
+        BatchOrder { batch_size, max_tokens, seed, shuffle: true, bucket }
+    }
+
+    /// What a micro-batch may hold.
+    pub(super) fn limit(&self) -> BatchLimit {
+        BatchLimit { batch_size: self.batch_size, max_tokens: self.max_tokens }
     }
 
     /// Refuses options that mean nothing in a run of so many steps.
-    pub(super) fn check_run(&self, steps: usize, steps_an_epoch: usize) -> Result<(), TrainError> {
-        self.schedule.check_for(steps)?;
-        match self.averaging {
-            Some(averaging) if !(1..=steps).any(|step| averaging.takes(step, steps_an_epoch)) => {
+    pub(super) fn check_run(&self, calendar: &Calendar) -> Result<(), TrainError> {
+        self.schedule.check_for(calendar.steps)?;
+        let takes =
+            |averaging: Averaging| (1..=calendar.steps).any(|step| averaging.takes(step, calendar.steps_an_epoch));
+        match (self.averaging, calendar.averaging(self.averaging)) {
+            (Some(averaging), Some(dated)) if !takes(dated) => {
                 let mend = "the run ends before it takes any weights; let it begin earlier or take more of them";
                 Err(TrainError::BadOption { option: "averaging", value: format!("{averaging:?}"), mend })
             }
@@ -180,6 +196,7 @@ impl Fit {
             ("epochs", self.epochs),
             ("batch_size", self.batch_size),
             ("accumulation", self.accumulation),
+            ("max_tokens", self.max_tokens.unwrap_or(1)),
             ("max_steps", self.max_steps.unwrap_or(1)),
             ("eval_every", self.eval_every.unwrap_or(1)),
             ("patience", self.patience.unwrap_or(1)),
@@ -187,6 +204,9 @@ impl Fit {
             if value == 0 {
                 return bad(option, "0".into(), "give at least 1");
             }
+        }
+        if self.prefetch > MOST_PREFETCHED {
+            return bad("prefetch", self.prefetch.to_string(), "give at most 1000; a few batches are enough");
         }
         match self.save_every {
             Some(SaveEvery::Steps(0)) => return bad("save_every", "0 steps".into(), "give at least 1"),

@@ -1,8 +1,9 @@
 use super::TrainError;
 use super::cache::{Filled, Filler, States, run_plain};
+use super::prefetch::make;
 use crate::backbone::{Backbone, run_stages};
 use crate::cache::{Cache, CachePlan, CacheReport};
-use crate::data::BatchOrder;
+use crate::data::{BatchLimit, BatchOrder};
 use crate::device::host;
 use crate::error::Error;
 use crate::head::TaskHead;
@@ -15,7 +16,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 /// Measures a model on labelled examples, without dropout and without a graph. What the objective draws (masked tokens)
-/// is a function of `seed`, so that two evaluations see the same.
+/// is a function of `seed`, so that two evaluations see the same. `limit` is a number of rows, or a [`BatchLimit`].
 ///
 /// # Errors
 /// An example without a label, an input that the backbone cannot read, no examples.
@@ -23,7 +24,7 @@ pub fn evaluate<B, H, O>(
     model: &Model<B, H>,
     objective: &O,
     examples: &[O::Example],
-    batch_size: usize,
+    limit: impl Into<BatchLimit>,
     seed: u64,
 ) -> Result<Scores, Error>
 where
@@ -31,14 +32,16 @@ where
     H: TaskHead<B::Features>,
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
-    evaluate_from(model, objective, examples, batch_size, seed, &[], None)
+    evaluate_from(model, objective, examples, limit.into(), seed, &[], None)
 }
 
 /// How [`evaluate_cached`] measures.
 #[derive(Clone, Debug)]
 pub struct Evaluate<'a> {
-    /// Rows of a batch.
+    /// Rows of a batch, at most.
     pub batch_size: usize,
+    /// Padded tokens of a batch, at most, as [`Fit::max_tokens`](super::Fit::max_tokens).
+    pub max_tokens: Option<usize>,
     /// As for [`evaluate`].
     pub seed: u64,
     /// Where the states after frozen stages are kept; only a folder helps, for a set is read once.
@@ -62,7 +65,8 @@ where
     H: TaskHead<B::Features>,
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
-    let Evaluate { batch_size, seed, cache, plain } = *how;
+    let Evaluate { batch_size, max_tokens, seed, cache, plain } = *how;
+    let limit = BatchLimit { batch_size, max_tokens };
     let inventory = Inventory::of(model)?;
     if plain.len() != inventory.stages.len() {
         let value = format!("a list of {} stages", plain.len());
@@ -70,15 +74,15 @@ where
         return Err(TrainError::BadOption { option: "plain", value, mend }.into());
     }
     if let CachePlan::Unused(reason) = CachePlan::of(plain, objective.repeats(), true, cache) {
-        let scores = evaluate(model, objective, examples, batch_size, seed)?;
+        let scores = evaluate(model, objective, examples, limit, seed)?;
         return Ok((scores, CacheReport { unused: Some(reason), ..CacheReport::default() }));
     }
-    let mut filler = Filler::new(model, &inventory, plain, objective, batch_size, cache)?;
+    let mut filler = Filler::new(model, &inventory, plain, objective, limit, cache)?;
     let states = match filler.fill(examples, &mut |_| Ok(()))? {
         Filled::Kept(states) => Some(states),
         _ => None,
     };
-    let scores = evaluate_from(model, objective, examples, batch_size, seed, plain, states.as_ref())?;
+    let scores = evaluate_from(model, objective, examples, limit, seed, plain, states.as_ref())?;
     let mut report = std::mem::take(&mut filler.store.report);
     report.damaged += states.map_or(0, States::unread);
     Ok((scores, report))
@@ -89,7 +93,7 @@ pub(super) fn evaluate_from<B, H, O>(
     model: &Model<B, H>,
     objective: &O,
     examples: &[O::Example],
-    batch_size: usize,
+    limit: BatchLimit,
     seed: u64,
     plain: &[bool],
     cache: Option<&States<B::State>>,
@@ -107,10 +111,9 @@ where
     let device = plain_device(&model);
     let mut scores = Scores::default();
     let all = vec![true; model.backbone.stages().len()];
-    let batches = in_length_order(objective, examples, batch_size);
+    let batches = in_length_order(objective, examples, limit);
     for indices in &batches {
-        let chosen: Vec<_> = indices.iter().map(|index| &examples[*index]).collect();
-        let batch = objective.batch(&chosen, &Draws::new(seed, EVALUATION, indices), &device)?;
+        let batch = make(objective, examples, &Draws::new(seed, EVALUATION, indices), &device)?;
         model.head.check(&batch.targets)?;
         let state = match cache.and_then(|cache| cache.get(indices)) {
             Some(state) => {
@@ -135,10 +138,10 @@ const EVALUATION: u64 = u64::MAX;
 pub(super) fn in_length_order<O: Objective>(
     objective: &O,
     examples: &[O::Example],
-    batch_size: usize,
+    limit: BatchLimit,
 ) -> Vec<Vec<usize>> {
     let lengths: Vec<usize> = examples.iter().map(|example| objective.length(example)).collect();
-    BatchOrder { batch_size: batch_size.max(1), seed: 0, shuffle: false, bucket: true }.batches(&lengths, 0)
+    BatchOrder::by_length(limit).batches(&lengths, 0)
 }
 
 /// The device of a model's parameters, without autodiff; the host's for a model without any.

@@ -132,7 +132,7 @@ pub struct StepInfo {
 pub struct StepSeconds {
     /// The whole step.
     pub total: f64,
-    /// Making the batches.
+    /// Making the batches, or waiting for them where they are made ahead.
     pub data: f64,
     /// From batches to losses.
     pub forward: f64,

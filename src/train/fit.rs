@@ -1,9 +1,10 @@
 use super::cache::States;
-use super::config::Extent;
+use super::calendar::Calendar;
 use super::evaluate::{evaluate_from, plain_device};
 use super::identity::Identity;
 use super::lock::Lock;
 use super::planning::Planning;
+use super::prefetch::{Ahead, beside, make};
 use super::process::PeakMemory;
 use super::saved::{self, Restored};
 use super::saving::Writer;
@@ -13,16 +14,16 @@ use super::{
 };
 use crate::backbone::Backbone;
 use crate::checkpoint::save_weights;
-use crate::data::BatchOrder;
 use crate::error::Error;
 use crate::head::TaskHead;
 use crate::model::Model;
 use crate::nn::{PrecisionScope, ReuseScope};
-use crate::objective::Objective;
+use crate::objective::{Draws, Objective};
 use crate::optim::{Averager, Optimizer};
 use crate::params::{Freeze, FreezePolicy, Inventory, Progress, TrainPlan};
 use burn::tensor::Device;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Trains what the policy leaves free, on the device that the model is on.
@@ -88,8 +89,9 @@ where
     // Refused before anything is written; a plan that needs gradients is made when they are measured.
     let first: &dyn FreezePolicy = if policy.needs_gradients() { &Freeze::Nothing } else { policy };
     let plan = TrainPlan::new(&inventory, first, &config.rates, Progress::default())?;
-    let Extent { steps_an_epoch, steps, .. } = config.extent(data.train.len());
-    config.check_run(steps, steps_an_epoch)?;
+    let lengths: Arc<[usize]> = data.train.iter().map(|example| objective.length(example)).collect();
+    let calendar = Calendar::of(config, &lengths)?;
+    config.check_run(&calendar)?;
     let prints = |examples: &[O::Example]| examples.iter().map(|example| objective.fingerprint(example)).collect();
     let prints = [prints(data.train), prints(data.validation)];
     let identity = Identity::of(config, policy, prints, &inventory, model.head.settings());
@@ -97,7 +99,7 @@ where
     Ok(Run {
         device: device.autodiff(),
         optimizer: Optimizer::new(config.optimizer),
-        average: Averager::new(config.averaging, steps_an_epoch),
+        average: Averager::new(calendar.averaging(config.averaging), calendar.steps_an_epoch),
         model,
         objective,
         data,
@@ -113,8 +115,8 @@ where
         start_weights: Start::default(),
         base: None,
         identity,
-        steps,
-        steps_an_epoch,
+        lengths,
+        calendar,
         train_cache: None,
         validation_cache: None,
         best: None,
@@ -153,8 +155,9 @@ pub(super) struct Run<'a, 'o, B: Backbone, H, O: Objective> {
     pub(super) device: Device,
     pub(super) optimizer: Optimizer,
     pub(super) average: Averager,
-    pub(super) steps: usize,
-    pub(super) steps_an_epoch: usize,
+    /// Of the training examples, in tokens.
+    pub(super) lengths: Arc<[usize]>,
+    pub(super) calendar: Calendar,
     pub(super) train_cache: Option<States<B::State>>,
     pub(super) validation_cache: Option<States<B::State>>,
     pub(super) best: Option<(f64, Model<B, H>)>,
@@ -221,40 +224,24 @@ where
     }
 
     fn train(&mut self) -> Result<(), Error> {
-        let lengths: Vec<usize> = self.data.train.iter().map(|example| self.objective.length(example)).collect();
-        let (lengths, epochs) = (lengths.as_slice(), self.steps.div_ceil(self.steps_an_epoch));
-        let (steps, examples, config) = (self.steps, lengths.len(), self.config);
+        let Calendar { steps, epochs, .. } = self.calendar;
+        let (examples, config) = (self.data.train.len(), self.config);
         self.tell(&Event::Start { steps, epochs, examples, config })?;
-        let done = self.all_steps(lengths, epochs);
+        let done = self.all_steps();
         self.keep_on_error(done)
     }
 
-    fn all_steps(&mut self, lengths: &[usize], epochs: usize) -> Result<(), Error> {
-        let Fit { batch_size, accumulation, seed, bucket, eval_every, .. } = *self.config;
-        let order = BatchOrder { batch_size, seed, shuffle: true, bucket };
-        let mut epoch = self.report.steps / self.steps_an_epoch;
-        while epoch < epochs && self.stop.is_none() && self.report.steps < self.steps {
-            let batches = order.batches(lengths, epoch as u64);
-            let done = self.report.steps - epoch * self.steps_an_epoch;
-            for (index, micro_batches) in batches.chunks(accumulation).enumerate().skip(done) {
-                self.replan(epoch, &batches)?;
-                self.step(micro_batches, epoch)?;
-                let epoch_ends = index + 1 == self.steps_an_epoch;
-                if eval_every.map_or(epoch_ends, |every| self.report.steps.is_multiple_of(every)) {
-                    self.validate(epoch)?;
-                }
-                let ends = self.stop.is_some() || self.report.steps == self.steps;
-                let signalled = self.take_signals();
-                self.checkpoint(ends || signalled)?;
-                if ends {
-                    break;
-                }
-            }
-            epoch += 1;
-        }
+    fn all_steps(&mut self) -> Result<(), Error> {
+        let (objective, examples, device) = (self.objective, self.data.train, self.device.clone().inner());
+        let precision = self.config.precision;
+        let make = move |draws: &Draws| {
+            let _precision = PrecisionScope::new(precision);
+            make(objective, examples, draws, &device)
+        };
+        beside(self.config.prefetch, self.to_come(), make, |ahead| self.steps(ahead))?;
         match self.report.evaluations.last() {
             Some(last) if last.step == self.report.steps => {}
-            _ => self.validate(epoch.saturating_sub(1))?,
+            _ => self.validate(self.calendar.epoch_at(self.report.steps.saturating_sub(1)))?,
         }
         if self.observers.save {
             self.checkpoint(true)?;
@@ -262,16 +249,54 @@ where
         self.settle()
     }
 
+    /// The micro-batches that are to come, in order.
+    fn to_come(&self) -> impl Iterator<Item = Draws> + Send + use<B, H, O> {
+        let Fit { seed, accumulation, .. } = *self.config;
+        let (order, lengths, calendar) = (self.config.order(), self.lengths.clone(), self.calendar.clone());
+        let done = self.report.steps;
+        (calendar.epoch_at(done)..calendar.epochs).flat_map(move |epoch| {
+            let before = calendar.before(epoch);
+            let left = (calendar.steps - before).saturating_mul(accumulation);
+            let batches = order.batches(&lengths, epoch as u64).into_iter().take(left);
+            let batches = batches.skip(done.saturating_sub(before) * accumulation);
+            batches.map(move |batch| Draws::new(seed, epoch as u64, &batch))
+        })
+    }
+
+    fn steps(&mut self, ahead: Option<&Ahead<B::Input, H::Targets>>) -> Result<(), Error> {
+        let (order, steps) = (self.config.order(), self.calendar.steps);
+        while self.stop.is_none() && self.report.steps < steps {
+            let epoch = self.calendar.epoch_at(self.report.steps);
+            let batches = order.batches(&self.lengths, epoch as u64);
+            let done = self.report.steps - self.calendar.before(epoch);
+            for micro_batches in batches.chunks(self.config.accumulation).skip(done) {
+                self.replan(epoch, &batches)?;
+                self.step(micro_batches, epoch, ahead)?;
+                let epoch_ends = self.report.steps == self.calendar.before(epoch + 1);
+                if self.config.eval_every.map_or(epoch_ends, |every| self.report.steps.is_multiple_of(every)) {
+                    self.validate(epoch)?;
+                }
+                let ends = self.stop.is_some() || self.report.steps == steps;
+                let signalled = self.take_signals();
+                self.checkpoint(ends || signalled)?;
+                if ends {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Measures on the validation examples and remembers the best weights, averaged ones where the run averages.
     fn validate(&mut self, epoch: usize) -> Result<(), Error> {
         if self.data.validation.is_empty() {
             return Ok(());
         }
-        let Fit { batch_size, seed, monitor, .. } = *self.config;
+        let Fit { seed, monitor, .. } = *self.config;
         let (plain, cache) = (&self.plan.plain, self.validation_cache.as_ref());
         let examples = self.data.validation;
         let averaged = self.average.averaged(&*self.model);
-        let scores = evaluate_from(&averaged, self.objective, examples, batch_size, seed, plain, cache)?;
+        let scores = evaluate_from(&averaged, self.objective, examples, self.config.limit(), seed, plain, cache)?;
         let summary = scores.summary();
         if !summary.loss.is_finite() {
             return Err(TrainError::EvaluationNotFinite { step: self.report.steps }.into());
@@ -299,7 +324,7 @@ where
     }
 
     fn stop_without_improvement(&mut self) {
-        let unfinished = self.stop.is_none() && self.report.steps < self.steps;
+        let unfinished = self.stop.is_none() && self.report.steps < self.calendar.steps;
         let since = self.report.evaluations.iter().rev().take_while(|e| Some(**e) != self.report.best).count();
         if unfinished && self.config.patience.is_some_and(|patience| since >= patience) {
             self.stop = Some(StopReason::NoImprovement);

@@ -48,7 +48,7 @@ impl Identity {
         inventory: &Inventory,
         head: String,
     ) -> Self {
-        // Where and how often a run saves does not change what it computes, nor where it keeps states.
+        // Where and how often a run saves does not change what it computes, nor where it keeps states and makes batches.
         let config = Fit {
             cache: config.cache.arithmetic(),
             folder: None,
@@ -56,6 +56,7 @@ impl Identity {
             save_every: None,
             keep_checkpoints: 0,
             forecast: false,
+            prefetch: 0,
             ..config.clone()
         };
         let parameter = |entry: &crate::params::Entry| format!("{} {:?} {:?}", entry.path, entry.shape, entry.kind);

@@ -1,7 +1,6 @@
 use super::fit::begin;
 use super::{Data, Fit, TrainError};
 use crate::backbone::Backbone;
-use crate::data::BatchOrder;
 use crate::error::Error;
 use crate::head::TaskHead;
 use crate::model::Model;
@@ -100,9 +99,7 @@ impl LrFinder {
         let mut run = begin(&mut copy, objective, data, policy, &trial, &mut [])?;
         let first = run.plan_at(0, 0)?;
         run.begin_with(first)?;
-        let lengths: Vec<usize> = examples.iter().map(|example| objective.length(example)).collect();
-        let Fit { batch_size, accumulation, seed, bucket, .. } = trial;
-        let order = BatchOrder { batch_size, seed, shuffle: true, bucket };
+        let (lengths, order, accumulation) = (run.lengths.clone(), trial.order(), trial.accumulation);
         let steps = (0..).flat_map(|epoch| {
             let batches = order.batches(&lengths, epoch as u64);
             let steps: Vec<_> = batches.chunks(accumulation).map(<[_]>::to_vec).collect();
@@ -112,7 +109,7 @@ impl LrFinder {
         for (step, (epoch, micro_batches)) in steps.take(self.steps).enumerate() {
             let lr = self.lr(step);
             run.rate = Some(lr / config.rates.lr);
-            match run.step(&micro_batches, epoch) {
+            match run.step(&micro_batches, epoch, None) {
                 Ok(info) if search.add(lr, info.loss) => {}
                 Ok(_) => return Ok(search.end(LrStop::Diverged)),
                 Err(error) if step > 0 && is_not_finite(&error) => return Ok(search.end(LrStop::NotFinite)),

@@ -2,6 +2,7 @@
 
 mod batch_size;
 mod cache;
+mod calendar;
 mod config;
 mod data;
 mod error;
@@ -19,6 +20,7 @@ mod observer;
 mod observers;
 mod pass;
 mod planning;
+mod prefetch;
 mod probe;
 mod process;
 mod progress;

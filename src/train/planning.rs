@@ -3,9 +3,8 @@
 use super::fit::Run;
 use super::pass::Graph;
 use super::probe::{measure, probe_batches};
-use super::{Evaluation, Event, Fit};
+use super::{Evaluation, Event};
 use crate::backbone::Backbone;
-use crate::data::BatchOrder;
 use crate::error::Error;
 use crate::head::TaskHead;
 use crate::objective::Objective;
@@ -94,7 +93,7 @@ where
     fn is_due(&self, epoch: usize) -> bool {
         let step = self.report.steps;
         let (evaluated, signals) = (self.report.evaluations.last(), &self.planning.signals);
-        step == epoch * self.steps_an_epoch
+        step == self.calendar.before(epoch)
             || evaluated.is_some_and(|evaluation| evaluation.step == step)
             || signals.last() == Some(&step)
             || self.policy.asks_at(self.progress(epoch, &self.merits()))
@@ -109,8 +108,9 @@ where
         Progress {
             epoch,
             step: self.report.steps,
-            steps: self.steps,
-            steps_per_epoch: self.steps_an_epoch,
+            steps: self.calendar.steps,
+            steps_per_epoch: self.calendar.steps_an_epoch,
+            begins: self.calendar.begins(),
             lead: 0,
             merits,
             signals: &self.planning.signals,
@@ -154,9 +154,7 @@ where
     /// The plan at this step of a fresh run, as far as it does not hang on validations and signals to come.
     pub(super) fn plan_at(&mut self, epoch: usize, step: usize) -> Result<TrainPlan, Error> {
         if self.policy.needs_gradients() && self.planning.gradients.is_none() {
-            let Fit { batch_size, seed, bucket, .. } = *self.config;
-            let lengths: Vec<usize> = self.data.train.iter().map(|example| self.objective.length(example)).collect();
-            let batches = BatchOrder { batch_size, seed, shuffle: true, bucket }.batches(&lengths, 0);
+            let batches = self.config.order().batches(&self.lengths, 0);
             self.measure_or_restore(true, &batches)?;
         }
         let at = Progress { step, ..self.progress(epoch, &[]) };

@@ -5,7 +5,6 @@ use super::pass::Graph;
 use super::step::{Forward, Gradients, Place};
 use super::{Data, Fit, TrainError};
 use crate::backbone::Backbone;
-use crate::data::BatchOrder;
 use crate::error::Error;
 use crate::head::TaskHead;
 use crate::model::Model;
@@ -70,9 +69,9 @@ where
         true if data.train.is_empty() => return Err(TrainError::NoData { set: "training" }.into()),
         true => {
             let lengths: Vec<usize> = data.train.iter().map(|example| objective.length(example)).collect();
-            let Fit { batch_size, seed, bucket, .. } = *config;
-            let batches = BatchOrder { batch_size, seed, shuffle: true, bucket }.batches(&lengths, 0);
-            Some(measure(model, objective, data.train, probe_batches(&batches), seed, Graph::of(config, false))?)
+            let batches = config.order().batches(&lengths, 0);
+            let graph = Graph::of(config, false);
+            Some(measure(model, objective, data.train, probe_batches(&batches), config.seed, graph)?)
         }
     };
     let at = Progress { gradients: gradients.as_ref(), ..Progress::default() };
@@ -119,6 +118,7 @@ where
         device: &plain_device(model).autodiff(),
         r_drop: None,
         graph,
+        ahead: None,
     };
     let Gradients { summed, weight, .. } = forward.gradients(batches, Place { seed, epoch: 0, step: 0 })?;
     let norms = GradientNorms::of(&training, &summed);

@@ -2,7 +2,8 @@
 
 use super::cache::{States, run_plain};
 use super::fit::Run;
-use super::pass::{Graph, Pass};
+use super::pass::Graph;
+use super::prefetch::{Ahead, make};
 use super::{Event, StepInfo, StepSeconds, TrainError};
 use crate::backbone::Backbone;
 use crate::backbone::trail::Begin;
@@ -42,6 +43,8 @@ pub(super) struct Forward<'a, B: Backbone, H, O: Objective> {
     pub(super) device: &'a Device,
     pub(super) r_drop: Option<f64>,
     pub(super) graph: Graph,
+    /// Where batches are made ahead.
+    pub(super) ahead: Option<&'a Ahead<B::Input, O::Targets>>,
 }
 
 /// Summed gradients of a step and the loss they belong to: the mean is `loss_sum / weight`.
@@ -63,17 +66,21 @@ where
         let mut accumulator = GradientsAccumulator::new();
         let (mut loss_sum, mut weight, mut seconds) = (0.0, 0.0, StepSeconds::default());
         for (micro, indices) in micro_batches.iter().enumerate() {
+            let start = Instant::now();
+            // Outside the scope, as it is on another thread.
+            let batch = self.batch(indices, place)?;
+            seconds.data += start.elapsed().as_secs_f64();
+            let start = Instant::now();
             let key = [place.seed, place.epoch as u64, place.step as u64, micro as u64];
             let scope = RandomScope::new(mix(&key));
-            let (start, data_before) = (Instant::now(), seconds.data);
-            let pass = self.forward(indices, place, &mut seconds)?;
+            let pass = self.pass(self.begin(batch.input, indices)?, batch.targets)?;
             drop(scope);
             let loss = &pass.loss;
             if loss.weight <= 0.0 {
                 continue;
             }
             let sum = loss.sum.clone().into_scalar::<f32>() as f64;
-            seconds.forward += start.elapsed().as_secs_f64() - (seconds.data - data_before);
+            seconds.forward += start.elapsed().as_secs_f64();
             if !sum.is_finite() {
                 return Err(loss_not_finite(sum / loss.weight, indices, place).into());
             }
@@ -90,18 +97,11 @@ where
         Ok(Gradients { summed: accumulator.grads(), loss_sum, weight, seconds })
     }
 
-    fn forward(&self, indices: &[usize], place: Place, seconds: &mut StepSeconds) -> Result<Pass<B>, Error> {
-        let start = Instant::now();
-        let batch = self.batch(indices, place)?;
-        seconds.data += start.elapsed().as_secs_f64();
-        self.pass(self.begin(batch.input, indices)?, batch.targets)
-    }
-
     /// The examples with these indices, their targets checked.
     pub(super) fn batch(&self, indices: &[usize], place: Place) -> Result<Batch<B::Input, H::Targets>, Error> {
-        let chosen: Vec<_> = indices.iter().map(|index| &self.examples[*index]).collect();
         let draws = Draws::new(place.seed, place.epoch as u64, indices);
-        let batch = self.objective.batch(&chosen, &draws, &self.device.clone().inner())?;
+        let make = || make(self.objective, self.examples, &draws, &self.device.clone().inner());
+        let batch = self.ahead.and_then(|ahead| ahead.next(&draws)).unwrap_or_else(make)?;
         self.training.head.check(&batch.targets)?;
         Ok(batch)
     }
@@ -136,7 +136,12 @@ where
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
     /// One optimizer step. `self.model` changes only when everything about it is finite.
-    pub(super) fn step(&mut self, micro_batches: &[Vec<usize>], epoch: usize) -> Result<StepInfo, Error> {
+    pub(super) fn step(
+        &mut self,
+        micro_batches: &[Vec<usize>],
+        epoch: usize,
+        ahead: Option<&Ahead<B::Input, H::Targets>>,
+    ) -> Result<StepInfo, Error> {
         let start = Instant::now();
         let place = Place { seed: self.config.seed, epoch, step: self.report.steps };
         let mixout = self.mixout(place);
@@ -155,6 +160,7 @@ where
             device: &self.device,
             r_drop: self.config.regularisation.r_drop,
             graph: self.graph(place.step),
+            ahead,
         };
         let Gradients { mut summed, loss_sum, weight, mut seconds } = forward.gradients(micro_batches, place)?;
         let update_start = Instant::now();
@@ -168,7 +174,7 @@ where
 
         let grad_norm = norms.total() / weight;
         let (clipped, scale) = self.config.clipping().apply(&training, summed, norms.total(), weight);
-        let schedule = self.rate.unwrap_or_else(|| self.config.schedule.factor(place.step, self.steps));
+        let schedule = self.rate.unwrap_or_else(|| self.config.schedule.factor(place.step, self.calendar.steps));
         let updates = self.updates(schedule, place.step);
         let moved = match &mixout {
             Some(mixout) => mixout.unmix(training.valid(), &self.model.valid()),
@@ -207,7 +213,7 @@ where
         let tokens = micro_batches.iter().flatten().map(length).sum();
         StepInfo {
             step: self.report.steps + 1,
-            steps: self.steps,
+            steps: self.calendar.steps,
             lr: updates.values().map(|update| update.lr).fold(0.0, f64::max),
             lowest_lr: updates.values().map(|update| update.lr).reduce(f64::min).unwrap_or(0.0),
             examples: micro_batches.iter().map(Vec::len).sum(),

@@ -187,7 +187,7 @@ fn a_test_set_is_kept_too() {
     let (report, model) = run(&Freeze::Bottom(2), &config);
     assert_eq!(report.plain, [true, true, false, false]);
     let test: Vec<_> = rows(120).split_off(56);
-    let how = Evaluate { batch_size: 8, seed: 1, cache: &config.cache, plain: &report.plain };
+    let how = Evaluate { batch_size: 8, max_tokens: None, seed: 1, cache: &config.cache, plain: &report.plain };
     let computed = evaluate(&model, &task(), &test, 8, 1).unwrap().summary();
     for found in [false, true] {
         let (scores, cache) = evaluate_cached(&model, &task(), &test, &how).unwrap();

@@ -118,7 +118,7 @@ fn batches_are_those_of_the_first_epoch() {
     for bucket in [true, false] {
         let config = Fit { bucket, ..ragged(1) };
         let batches = look(&Freeze::Nothing, &rows, &[], &config).batches;
-        let order = BatchOrder { batch_size: 8, seed: 5, shuffle: true, bucket };
+        let order = BatchOrder { batch_size: 8, max_tokens: None, seed: 5, shuffle: true, bucket };
         let cells = order.batches(&lengths, 0).into_iter();
         let cells: Vec<usize> =
             cells.map(|batch| batch.len() * batch.iter().map(|row| lengths[*row]).max().unwrap()).collect();

@@ -169,7 +169,7 @@ fn a_step_says_what_it_read_and_where_its_time_went() {
     let lengths: Vec<usize> = rows(32).iter().map(|row| row.row.len()).collect();
     assert_eq!(report.tokens, 2 * lengths.iter().sum::<usize>());
     assert_eq!(report.examples, 64);
-    let order = rekindle::data::BatchOrder { batch_size: 8, seed: 5, shuffle: true, bucket: false };
+    let order = rekindle::data::BatchOrder { batch_size: 8, max_tokens: None, seed: 5, shuffle: true, bucket: false };
     let batches = (0..2).flat_map(|epoch| order.batches(&lengths, epoch));
     let cells = batches.map(|batch| batch.len() * batch.iter().map(|row| lengths[*row]).max().unwrap());
     assert_eq!(report.padding, cells.sum::<usize>() - report.tokens);

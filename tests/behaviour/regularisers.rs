@@ -57,7 +57,7 @@ fn r_drop_is_the_mean_of_two_passes_and_their_divergence() {
             _ => Some(3),
         };
         let lengths: Vec<usize> = rows.iter().map(|row| row.row.len()).collect();
-        let order = BatchOrder { batch_size: 8, seed: config.seed, shuffle: true, bucket: false };
+        let order = BatchOrder { batch_size: 8, max_tokens: None, seed: config.seed, shuffle: true, bucket: false };
         let indices = order.batches(&lengths, 0).remove(0);
         let chosen: Vec<_> = indices.iter().map(|index| &rows[*index]).collect();
         let batch = task().batch(&chosen, &Draws::new(config.seed, 0, &indices), &device()).unwrap();

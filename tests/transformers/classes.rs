@@ -243,7 +243,7 @@ fn text(segments: bool, device: &Device) -> (TextInput, Arrays) {
     let ids = Tensor::<2, Int>::from_data([[5, 9, 4, 17, 29, 8], [7, 7, 12, 2, 11, 29]], device);
     let mut arrays = vec![array("input_ids", ids.clone().float())];
     arrays.extend(segments.then(|| array("attention_mask", ids.ones_like().float())));
-    (TextInput { type_ids: ids.zeros_like(), mask: ids.clone().not_equal_elem(-1), ids }, arrays)
+    (TextInput { type_ids: ids.zeros_like(), mask: ids.clone().not_equal_elem(-1), ids, documents: None }, arrays)
 }
 
 /// Two images of 16 x 16.

@@ -10,8 +10,11 @@ impl fmt::Display for Forecast {
         let micro =
             if self.accumulation > 1 { format!(" x {} micro-batches", self.accumulation) } else { String::new() };
         let plural = if self.epochs == 1 { "epoch" } else { "epochs" };
-        let steps = (n(self.steps), n(self.epochs), n(self.batch_size));
-        line(f, "steps", format!("{} in {} {plural}, {}{micro} rows each", steps.0, steps.1, steps.2))?;
+        let rows = match self.max_tokens {
+            None => format!("{}{micro} rows each", n(self.batch_size)),
+            Some(most) => format!("at most {} rows and {} tokens{micro} each", n(self.batch_size), n(most)),
+        };
+        line(f, "steps", format!("{} in {} {plural}, {rows}", n(self.steps), n(self.epochs)))?;
         let from = if self.widest_epoch > 1 { format!(", from epoch {}", self.widest_epoch) } else { String::new() };
         line(f, "trains", format!("{} of {} values{from}", n(self.trainable_values), n(self.all_values)))?;
         let batches = &self.batches;
@@ -22,6 +25,9 @@ impl fmt::Display for Forecast {
             "tokens",
             format!("{} an epoch in {} batches, {padding:.1} % padding; the largest {}", tokens.0, tokens.1, tokens.2),
         )?;
+        if batches.over_budget > 0 {
+            warn(f, format!("longer than max_tokens, each a batch of its own: {}", n(batches.over_budget)))?;
+        }
         memory(f, &self.memory)?;
         let (operations, time) = (&self.operations, &self.time);
         line(f, "operations", format!("{} a step, {} an epoch", flops(operations.step), flops(operations.epoch)))?;

@@ -6,7 +6,7 @@ use crate::head::TaskHead;
 use crate::objective::Objective;
 use crate::params::{Kind, TrainPlan};
 use crate::train::Fit;
-use crate::train::config::Extent;
+use crate::train::calendar::Calendar;
 use crate::train::fit::Run;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,9 @@ pub struct BatchForecast {
     pub padded_tokens: usize,
     /// Padded tokens of the largest.
     pub largest: usize,
+    /// Examples that are longer than [`Fit::max_tokens`](crate::train::Fit::max_tokens), each a batch of its own.
+    #[serde(default)]
+    pub over_budget: usize,
 }
 
 impl BatchForecast {
@@ -82,24 +85,32 @@ pub(super) struct Batches {
     validation: Vec<(usize, usize)>,
     tokens: usize,
     validation_tokens: usize,
+    over_budget: usize,
     steps: usize,
 }
 
 impl Batches {
     pub(super) fn new(train: &[usize], validation: &[usize], config: &Fit) -> Self {
-        let Fit { batch_size, accumulation, seed, bucket, .. } = *config;
         let sizes = |lengths: &[usize], order: BatchOrder| {
             let longest = |batch: &[usize]| batch.iter().map(|index| lengths[*index]).max().unwrap_or(0);
             order.batches(lengths, 0).iter().map(|batch| (batch.len(), longest(batch))).collect::<Vec<_>>()
         };
-        let train_sizes = sizes(train, BatchOrder { batch_size, seed, shuffle: true, bucket });
+        let train_sizes = sizes(train, config.order());
         Self {
-            steps: train_sizes.len().div_ceil(accumulation),
+            steps: train_sizes.len().div_ceil(config.accumulation),
             train: train_sizes,
-            validation: sizes(validation, BatchOrder { batch_size, seed: 0, shuffle: false, bucket: true }),
+            validation: sizes(validation, BatchOrder::by_length(config.limit())),
             tokens: train.iter().sum(),
             validation_tokens: validation.iter().sum(),
+            over_budget: train.iter().filter(|length| config.max_tokens.is_some_and(|most| **length > most)).count(),
         }
+    }
+
+    /// Rows of the longest length that hold as many padded tokens as the largest batch may.
+    pub(super) fn most_rows(&self, config: &Fit, examples: usize) -> f64 {
+        let rows = config.batch_size.min(examples) as f64;
+        let longest = self.train.iter().map(|(_, longest)| *longest).max().unwrap_or(0).max(1) as f64;
+        config.max_tokens.map_or(rows, |most| rows.min((most as f64 / longest).max(1.0)))
     }
 
     pub(super) fn forecast(&self) -> BatchForecast {
@@ -109,6 +120,7 @@ impl Batches {
             tokens: self.tokens,
             padded_tokens: cells.clone().sum(),
             largest: cells.max().unwrap_or(0),
+            over_budget: self.over_budget,
         }
     }
 }
@@ -122,15 +134,14 @@ impl Measured {
     pub(super) fn cached(
         &self,
         batches: &Batches,
-        extent: &Extent,
+        calendar: &Calendar,
         config: &Fit,
         plan: &TrainPlan,
         repeats: bool,
     ) -> Cached {
         let count = |sizes: &[(usize, usize)]| sizes.iter().map(|(rows, _)| rows).sum::<usize>();
         let (examples, others) = (count(&batches.train), count(&batches.validation));
-        let rows = extent.steps.saturating_mul(config.accumulation).saturating_mul(config.batch_size);
-        let planned = CachePlan::of(&plan.plain, repeats, rows <= examples, &config.cache);
+        let planned = CachePlan::of(&plan.plain, repeats, calendar.ends_within_an_epoch(0), &config.cache);
         if matches!(planned, CachePlan::Unused(_)) {
             return Cached::default();
         }
@@ -157,7 +168,7 @@ impl Measured {
 pub(super) fn time(
     measured: &Measured,
     batches: &Batches,
-    extent: &Extent,
+    calendar: &Calendar,
     config: &Fit,
     cached: Cached,
 ) -> TimeForecast {
@@ -168,15 +179,15 @@ pub(super) fn time(
     let validation_pass = validation_cells * of(cached.validation, validation);
     let filled = |bytes: usize, cells: f64| if bytes > 0 { cells * prefix } else { 0.0 };
     let cache = filled(cached.train, train_cells) + filled(cached.validation, validation_cells);
-    let validations = validations(config, extent);
+    let validations = validations(config, calendar);
     let step = epoch / batches.steps as f64;
-    let run = cache + extent.steps as f64 * step + validations as f64 * validation_pass;
+    let run = cache + calendar.steps as f64 * step + validations as f64 * validation_pass;
     TimeForecast { step, epoch, validation: validation_pass, cache, run }
 }
 
 /// How often a run validates.
-pub(super) fn validations(config: &Fit, extent: &Extent) -> usize {
-    config.eval_every.map_or(extent.epochs, |every| extent.steps.div_ceil(every))
+pub(super) fn validations(config: &Fit, calendar: &Calendar) -> usize {
+    config.eval_every.map_or(calendar.epochs, |every| calendar.steps.div_ceil(every))
 }
 
 pub(super) fn operations<B, H, O>(
@@ -225,4 +236,25 @@ where
     trained += ((2.0 + below) * all + 2.0 * trains) * weight_a_cell * tokens;
     let (epoch, cache) = if cached.train > 0 { (trained, frozen) } else { (trained + frozen, 0.0) };
     OperationForecast { step: epoch / batches.steps.max(1) as f64, epoch, cache }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_batch_counts_in_rows_of_the_longest() {
+        let lengths = [4, 20, 6, 50, 8, 10];
+        let of = |batch_size, max_tokens| {
+            let config = Fit { batch_size, max_tokens, ..Fit::default() };
+            let batches = Batches::new(&lengths, &[], &config);
+            (batches.most_rows(&config, lengths.len()), batches.forecast().over_budget)
+        };
+        assert_eq!(of(4, None), (4.0, 0));
+        assert_eq!(of(32, None), (6.0, 0));
+        assert_eq!(of(32, Some(75)), (1.5, 0));
+        assert_eq!(of(1, Some(75)), (1.0, 0));
+        // The row of 50 is a batch of its own, and larger than the budget.
+        assert_eq!(of(32, Some(16)), (1.0, 2));
+    }
 }

@@ -98,10 +98,9 @@ impl Parts {
         Self { memory, kept: measured.kept.clone(), working, validation_ratio, mixed }
     }
 
-    /// The memory of a run with micro-batches of so many rows.
-    pub(in crate::train) fn memory(&self, rows: usize, accumulation: usize) -> MemoryForecast {
+    /// The memory of a run with micro-batches of so many of the longest rows.
+    pub(in crate::train) fn memory(&self, rows: f64, accumulation: usize) -> MemoryForecast {
         let mut memory = self.memory.clone();
-        let rows = rows as f64;
         let most = |lines: &Vec<Line>| lines.iter().map(|line| line.at(rows)).max();
         memory.activations = self.kept.as_ref().and_then(most);
         memory.working = self.working.map(|line| line.at(rows));

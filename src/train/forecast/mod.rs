@@ -10,7 +10,7 @@ pub use data::{ClassBalance, Copies, DataForecast, SetForecast, copies_between};
 pub use effort::{BatchForecast, OperationForecast, TimeForecast};
 pub use memory::MemoryForecast;
 
-use super::config::Extent;
+use super::calendar::Calendar;
 use super::fit::{Run, begin};
 use super::process::PeakMemory;
 use super::{Data, Event, Fit};
@@ -34,8 +34,11 @@ pub struct Forecast {
     pub steps: usize,
     /// Epochs begun.
     pub epochs: usize,
-    /// Rows of a micro-batch.
+    /// Rows of a micro-batch, at most.
     pub batch_size: usize,
+    /// Padded tokens of a micro-batch, at most, where [`Fit::max_tokens`] says so.
+    #[serde(default)]
+    pub max_tokens: Option<usize>,
     /// Micro-batches of an optimizer step.
     pub accumulation: usize,
     /// The epoch, counted from 1, from which most is trained.
@@ -78,20 +81,21 @@ where
     H: TaskHead<B::Features>,
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
-    let Shape { parts, measured, batches, cached, operations, widest_epoch, extent, plan } =
+    let Shape { parts, measured, batches, cached, operations, widest_epoch, calendar, plan } =
         shape(model, objective, data, policy, config)?;
     Ok(Forecast {
-        steps: extent.steps,
-        epochs: extent.epochs,
+        steps: calendar.steps,
+        epochs: calendar.epochs,
         batch_size: config.batch_size,
+        max_tokens: config.max_tokens,
         accumulation: config.accumulation,
         widest_epoch,
         trainable_values: plan.trainable_values(),
         all_values: plan.all_values(),
         batches: batches.forecast(),
-        memory: parts.memory(config.batch_size.min(data.train.len()), config.accumulation),
+        memory: parts.memory(batches.most_rows(config, data.train.len()), config.accumulation),
         operations,
-        time: effort::time(&measured, &batches, &extent, config, cached),
+        time: effort::time(&measured, &batches, &calendar, config, cached),
         data: DataForecast::of(objective, data.train, data.validation, model.backbone.positions()),
     })
 }
@@ -106,7 +110,7 @@ pub(super) struct Shape {
     /// The epoch, counted from 1, from which most is trained, and the plan of it.
     widest_epoch: usize,
     plan: TrainPlan,
-    extent: Extent,
+    calendar: Calendar,
 }
 
 /// Measures on a copy of the model.
@@ -125,17 +129,16 @@ where
     // `valid` copies running statistics, which a clone would share with the caller's model.
     let (mut copy, trial) = (model.valid(), config.on_trial());
     let mut run = begin(&mut copy, objective, data, policy, &trial, &mut [])?;
-    let extent = config.extent(data.train.len());
-    let widest_epoch = plan_widest(&mut run, &extent)?;
+    let widest_epoch = plan_widest(&mut run)?;
     let measured = Probe(&mut run).measure()?;
-    let lengths = |examples: &[O::Example]| examples.iter().map(|e| objective.length(e)).collect::<Vec<_>>();
-    let batches = Batches::new(&lengths(data.train), &lengths(data.validation), config);
-    let cached = measured.cached(&batches, &extent, config, &run.plan, objective.repeats());
-    let keeps_best = !data.validation.is_empty() && effort::validations(config, &extent) > 1;
+    let validation: Vec<usize> = data.validation.iter().map(|example| objective.length(example)).collect();
+    let (batches, calendar) = (Batches::new(&run.lengths, &validation, config), run.calendar.clone());
+    let cached = measured.cached(&batches, &calendar, config, &run.plan, objective.repeats());
+    let keeps_best = !data.validation.is_empty() && effort::validations(config, &calendar) > 1;
     let parts = Parts::new(&run.plan, &run.inventory, config, &measured, cached, keeps_best);
     let operations = effort::operations(&run, &batches, measured.weight_a_cell, cached);
     let plan = run.plan.clone();
-    Ok(Shape { parts, measured, batches, cached, operations, widest_epoch, plan, extent })
+    Ok(Shape { parts, measured, batches, cached, operations, widest_epoch, plan, calendar })
 }
 
 /// A policy is asked about so many epochs at most.
@@ -143,14 +146,15 @@ const ASKED: usize = 1000;
 
 /// Puts in force the first of those plans that train most, and gives its epoch, counted from 1. Asked are the first
 /// steps of the epochs and the last step of all: what thaws on a plateau or a signal is not foreseen.
-fn plan_widest<B, H, O>(run: &mut Run<'_, '_, B, H, O>, extent: &Extent) -> Result<usize, Error>
+fn plan_widest<B, H, O>(run: &mut Run<'_, '_, B, H, O>) -> Result<usize, Error>
 where
     B: Backbone,
     H: TaskHead<B::Features>,
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
-    let begins = (0..extent.epochs.min(ASKED)).map(|epoch| (epoch, epoch * extent.steps_an_epoch));
-    let last = (extent.epochs.saturating_sub(1), extent.steps.saturating_sub(1));
+    let calendar = run.calendar.clone();
+    let begins = (0..calendar.epochs.min(ASKED)).map(|epoch| (epoch, calendar.before(epoch)));
+    let last = (calendar.epochs.saturating_sub(1), calendar.steps.saturating_sub(1));
     let mut widest: Option<(usize, TrainPlan)> = None;
     for (epoch, step) in begins.chain([last]) {
         let plan = run.plan_at(epoch, step)?;

@@ -1,7 +1,6 @@
 //! A few small steps on a copy: what they keep in memory and how long they take.
 
 use crate::backbone::{Backbone, run_stages};
-use crate::data::BatchOrder;
 use crate::error::Error;
 use crate::head::{Loss, TaskHead};
 use crate::model::Model;
@@ -151,12 +150,9 @@ where
 
     /// Rows of the middle one of the first epoch's batches by size, and their padded tokens.
     fn typical(&self) -> (Vec<usize>, usize) {
-        let (examples, objective, config) = (self.0.data.train, self.0.objective, self.0.config);
-        let lengths: Vec<usize> = examples.iter().map(|example| objective.length(example)).collect();
+        let (examples, objective, lengths) = (self.0.data.train, self.0.objective, &self.0.lengths);
         let longest = |batch: &[usize]| batch.iter().map(|index| lengths[*index]).max().unwrap_or(0).max(1);
-        let order =
-            BatchOrder { batch_size: config.batch_size, seed: config.seed, shuffle: true, bucket: config.bucket };
-        let mut batches = order.batches(&lengths, 0);
+        let mut batches = self.0.config.order().batches(lengths, 0);
         batches
             .iter_mut()
             .for_each(|batch| batch.retain(|index| objective.answer(&examples[*index]) != Answer::Missing));
@@ -285,7 +281,7 @@ where
         seconds.rest = start.elapsed().as_secs_f64() - seconds.prefix;
 
         self.0.rate = Some(0.0);
-        seconds.update = self.0.step(&[indices.to_vec()], 0)?.seconds.optimizer;
+        seconds.update = self.0.step(&[indices.to_vec()], 0, None)?.seconds.optimizer;
         Ok((seconds, weight))
     }
 
@@ -300,6 +296,7 @@ where
             device: &self.0.device,
             r_drop: self.0.config.regularisation.r_drop,
             graph: Graph::of(self.0.config, false),
+            ahead: None,
         }
     }
 
