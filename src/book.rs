@@ -18,6 +18,8 @@ pages! {
     FindAnswers: "how-to/find-answers.md",
     CompareTexts: "how-to/compare-texts.md",
     OtherAnswers: "how-to/other-answers.md",
+    LabelProteins: "how-to/label-proteins.md",
+    ClassifyImages: "how-to/classify-images.md",
     OwnFreezePolicy: "how-to/own-freeze-policy.md",
     ChooseALoss: "how-to/choose-a-loss.md",
     OwnHead: "how-to/own-head.md",

@@ -82,7 +82,8 @@ pub fn load_embedder<B: FromPretrained>(folder: &Path, device: &Device) -> Resul
     let config = checkpoint.config::<B>()?;
     let head = SentenceEmbedder::new(PairLoss::default())?;
     let model = Model { backbone: load_whole_backbone(&checkpoint, modules.pooling, device)?, head };
-    let max_length = modules.max_length.unwrap_or_else(|| B::max_length(&config));
+    let longest = B::max_length(&config);
+    let max_length = modules.max_length.map_or(longest, |limit| limit.min(longest));
     Ok(Saved { model, task: TextSimilarity::new(checkpoint.tokenizer()?, max_length)? })
 }
 
@@ -115,7 +116,11 @@ impl Modules {
         if settings["do_lower_case"] == true {
             return Err(unsupported("do_lower_case", true, "false; the tokenizer itself says what it lowers"));
         }
-        let max_length = settings["max_seq_length"].as_u64().map(|tokens| tokens as usize);
+        // Where newer versions keep it.
+        let tokenizer = body.join("tokenizer_config.json");
+        let of_tokenizer = if tokenizer.is_file() { read_json(&tokenizer)? } else { Value::Null };
+        let limits = [&settings["max_seq_length"], &of_tokenizer["model_max_length"]];
+        let max_length = limits.into_iter().find_map(Value::as_u64).map(|tokens| tokens as usize);
         Ok(Self { body, pooling, max_length })
     }
 }

@@ -210,6 +210,12 @@ fn sentences_are_loaded_as_they_were_saved() {
         assert!(!seen.contains(&vectors), "each pooling is its own");
         seen.push(vectors);
     }
+    // As newer versions of sentence-transformers keep them.
+    fs::remove_file(saved.join("sentence_bert_config.json")).unwrap();
+    assert_eq!(load_embedder::<Bert>(&saved, &device()).unwrap().task.max_length(), LIMIT);
+    edit(&saved, "tokenizer_config.json", |config| config["model_max_length"] = 1_000_000.into());
+    assert_eq!(load_embedder::<Bert>(&saved, &device()).unwrap().task.max_length(), 32, "the network's own limit");
+    fs::write(saved.join("sentence_bert_config.json"), "{}").unwrap();
     // As newer versions of sentence-transformers name it, and with the body in a folder of its own, as older ones had it.
     fs::write(saved.join("1_Pooling/config.json"), json!({ "pooling_mode": "mean" }).to_string()).unwrap();
     let body = saved.join("0_Transformer");
