@@ -1,10 +1,11 @@
-//! `x w + b`, with exact GELU on top if wanted.
+//! `x w`, and `x w + b` with exact GELU on top if wanted.
 
 use super::buffer::{block, column_sums, contiguous, tensor, total, values, with_width, zeros};
 use super::gemm::{Matrix, forward_strides, multiply, steady_rows};
 use super::reuse::{Buffer, blank};
 use super::simd::{fma, normal, vectorised};
 use crate::nn::{Precision, PrecisionScope};
+use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -20,8 +21,15 @@ pub(crate) fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tens
     Tensor::from_dispatch(Dispatch::fused_linear(x, weight, bias, gelu))
 }
 
+/// `[.., in]` times `[in, out]`.
+pub(crate) fn linear_without_bias<const D: usize>(x: Tensor<D>, weight: Tensor<2>) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::fused_product(x.into_dispatch(), weight.into_dispatch()))
+}
+
 #[backend_extension(Flex, Autodiff)]
 trait LinearOps: Backend {
+    fn fused_product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+
     fn fused_linear(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -31,6 +39,11 @@ trait LinearOps: Backend {
 }
 
 impl LinearOps for Flex {
+    fn fused_product(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
+        let (x, weight) = (contiguous(x), forward_strides(weight));
+        tensor(product(&x, &weight), with_width(x.shape(), weight.shape()[1]))
+    }
+
     fn fused_linear(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, gelu: bool) -> FlexTensor {
         let (x, weight, bias) = (contiguous(x), forward_strides(weight), contiguous(bias));
         let shape = with_width(x.shape(), weight.shape()[1]);
@@ -40,13 +53,26 @@ impl LinearOps for Flex {
 }
 
 impl<C: CheckpointStrategy> LinearOps for Autodiff<Flex, C> {
+    fn fused_product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        let tracked = [x.is_tracked(), weight.is_tracked()];
+        let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
+        match ProductBackward.prepare::<C>([x_node, weight_node]).compute_bound().stateful() {
+            OpsKind::UnTracked(prep) => prep.finish(Flex::fused_product(x, weight)),
+            OpsKind::Tracked(prep) => {
+                let (x, weight) = (contiguous(x), forward_strides(weight));
+                let output = tensor(product(&x, &weight), with_width(x.shape(), weight.shape()[1]));
+                prep.finish(Factors::new(x, weight, tracked), output)
+            }
+        }
+    }
+
     fn fused_linear(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         gelu: bool,
     ) -> FloatTensor<Self> {
-        let (x_tracked, weight_tracked) = (x.is_tracked(), weight.is_tracked());
+        let tracked = [x.is_tracked(), weight.is_tracked()];
         let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
         let (bias, bias_node) = bias.into_parts();
         match LinearBackward.prepare::<C>([x_node, weight_node, bias_node]).compute_bound().stateful() {
@@ -60,47 +86,41 @@ impl<C: CheckpointStrategy> LinearOps for Autodiff<Flex, C> {
                 } else {
                     (affine(&x, &weight, &bias), None)
                 };
-                let x_shape = x.shape();
-                let (x, weight) = (weight_tracked.then_some(x), x_tracked.then_some(weight));
-                prep.finish(
-                    Saved { x, x_shape, weight, gelu, precision: PrecisionScope::current() },
-                    tensor(output, shape),
-                )
+                prep.finish((Factors::new(x, weight, tracked), gelu), tensor(output, shape))
             }
         }
     }
 }
 
 #[derive(Debug)]
+struct ProductBackward;
+
+#[derive(Debug)]
 struct LinearBackward;
 
+/// What the gradients of a product are made of.
 #[derive(Clone, Debug)]
-struct Saved {
+struct Factors {
     /// For the weight's gradient.
     x: Option<FlexTensor>,
     x_shape: Shape,
     /// For the input's gradient.
     weight: Option<FlexTensor>,
-    /// The product before bias and activation, and the bias.
-    gelu: Option<(FlexTensor, FlexTensor)>,
     precision: Precision,
 }
 
-impl Backward<Flex, 3> for LinearBackward {
-    type State = Saved;
+impl Factors {
+    /// Of the two factors, keeps what the gradients need that are `tracked`.
+    fn new(x: FlexTensor, weight: FlexTensor, [x_tracked, weight_tracked]: [bool; 2]) -> Self {
+        let x_shape = x.shape();
+        let (x, weight) = (weight_tracked.then_some(x), x_tracked.then_some(weight));
+        Self { x, x_shape, weight, precision: PrecisionScope::current() }
+    }
 
-    fn backward(self, ops: Ops<Saved, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let [x_node, weight_node, bias_node] = ops.parents.map(|node| node.map(|node| node.id));
-        let mut gradient = contiguous(gradients.consume::<Flex>(&ops.node));
-        let Saved { x, x_shape, weight, gelu, precision } = ops.state;
-        let (shape, rank) = (gradient.shape(), x_shape.num_dims());
-        let (width_in, width) = (x_shape[rank - 1], shape[rank - 1]);
-        let gradient = gradient.storage_mut::<f32>();
-        let bias_sums = match gelu {
-            Some((product, bias)) => Some(activate_backward(values(&product), values(&bias), gradient)),
-            None => bias_node.is_some().then(|| column_sums(gradient, width)),
-        };
-        let gradient = Matrix::rows(gradient, width);
+    /// Registers the gradients of both, given that of their product.
+    fn backward(self, gradient: Matrix<'_>, [x_node, weight_node]: [Option<NodeId>; 2], gradients: &mut Gradients) {
+        let Self { x, x_shape, weight, precision } = self;
+        let (width_in, width) = (x_shape[x_shape.num_dims() - 1], gradient.columns());
         if let (Some(node), Some(weight)) = (x_node, weight) {
             let mut out = blank(x_shape.num_elements());
             multiply(gradient, Matrix::of(&weight).transposed(), &mut out, false, precision);
@@ -111,6 +131,35 @@ impl Backward<Flex, 3> for LinearBackward {
             multiply(Matrix::rows(values(&x), width_in).transposed(), gradient, &mut out, false, precision);
             gradients.register::<Flex>(node, tensor(out, Shape::from([width_in, width])));
         }
+    }
+}
+
+impl Backward<Flex, 2> for ProductBackward {
+    type State = Factors;
+
+    fn backward(self, ops: Ops<Factors, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let nodes = ops.parents.map(|node| node.map(|node| node.id));
+        let gradient = contiguous(gradients.consume::<Flex>(&ops.node));
+        let width = gradient.shape()[gradient.shape().num_dims() - 1];
+        ops.state.backward(Matrix::rows(values(&gradient), width), nodes, gradients);
+    }
+}
+
+impl Backward<Flex, 3> for LinearBackward {
+    /// The product before bias and activation, and the bias, where there is an activation.
+    type State = (Factors, Option<(FlexTensor, FlexTensor)>);
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let [x_node, weight_node, bias_node] = ops.parents.map(|node| node.map(|node| node.id));
+        let mut gradient = contiguous(gradients.consume::<Flex>(&ops.node));
+        let (factors, gelu) = ops.state;
+        let width = gradient.shape()[gradient.shape().num_dims() - 1];
+        let gradient = gradient.storage_mut::<f32>();
+        let bias_sums = match gelu {
+            Some((product, bias)) => Some(activate_backward(values(&product), values(&bias), gradient)),
+            None => bias_node.is_some().then(|| column_sums(gradient, width)),
+        };
+        factors.backward(Matrix::rows(gradient, width), [x_node, weight_node], gradients);
         if let (Some(node), Some(sums)) = (bias_node, bias_sums) {
             gradients.register::<Flex>(node, tensor(sums, Shape::from([width])));
         }

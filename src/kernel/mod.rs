@@ -34,7 +34,7 @@ pub(crate) use adamw::{Scalars, adamw, square_sum, towards};
 pub(crate) use attention::{Attention, attention};
 pub(crate) use dropout::dropout;
 pub(crate) use embedding::embedding;
-pub(crate) use linear::linear;
+pub(crate) use linear::{linear, linear_without_bias};
 pub(crate) use loss::cross_entropy;
 pub(crate) use norm::{norm, residual_norm};
 pub(crate) use reuse::{ReuseScope, let_go};

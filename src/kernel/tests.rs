@@ -8,6 +8,7 @@ use rand::Rng;
 
 mod gates;
 mod level;
+mod linear;
 mod rms_norm;
 mod rotary;
 

@@ -1,4 +1,6 @@
 use super::gelu;
+#[cfg(feature = "flex")]
+use crate::kernel;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
 
@@ -33,7 +35,14 @@ pub fn linear_gelu<const D: usize>(layer: &Linear, input: Tensor<D>) -> Tensor<D
 
 #[cfg(feature = "flex")]
 fn fused<const D: usize>(layer: &Linear, input: &Tensor<D>, gelu: bool) -> Option<Tensor<D>> {
-    let (weight, bias) = (layer.weight.val(), layer.bias.as_ref()?.val());
-    let covered = crate::kernel::covers(input) && crate::kernel::covers(&weight) && crate::kernel::covers(&bias);
-    covered.then(|| crate::kernel::linear(input.clone(), weight, bias, gelu))
+    let weight = layer.weight.val();
+    if !kernel::covers(input) || !kernel::covers(&weight) {
+        return None;
+    }
+    match &layer.bias {
+        Some(bias) if !kernel::covers(&bias.val()) => None,
+        Some(bias) => Some(kernel::linear(input.clone(), weight, bias.val(), gelu)),
+        None if gelu => None,
+        None => Some(kernel::linear_without_bias(input.clone(), weight)),
+    }
 }
