@@ -68,7 +68,12 @@ impl ActivationOps for Flex {
         let width = last_axis(&both) / 2;
         let mut out = blank(both.shape().num_elements() / 2);
         let blocks = out.par_chunks_mut(block(width)).zip(values(&both).par_chunks(2 * block(width)));
-        blocks.for_each(|(out, both)| gate_rows(curve, width, both, out));
+        blocks.for_each(|(out, both)| {
+            for (out, both) in out.chunks_exact_mut(width).zip(both.chunks_exact(2 * width)) {
+                let (gate, up) = both.split_at(width);
+                gate_values(curve, gate, up, out);
+            }
+        });
         tensor(out, with_width(both.shape(), width))
     }
 }
@@ -160,7 +165,12 @@ impl Backward<Flex, 1> for HalvesBackward {
         let mut out = blank(both.shape().num_elements());
         let inputs = values(&both).par_chunks(2 * block(width)).zip(values(&gradient).par_chunks(block(width)));
         out.par_chunks_mut(2 * block(width)).zip(inputs).for_each(|(out, (both, gradient))| {
-            gate_rows_backward(curve, width, both, gradient, out);
+            let rows = both.chunks_exact(2 * width).zip(gradient.chunks_exact(width));
+            for (out, (both, gradient)) in out.chunks_exact_mut(2 * width).zip(rows) {
+                let ((gate, up), (of_gate, of_up)) = (both.split_at(width), out.split_at_mut(width));
+                of_up.copy_from_slice(gradient);
+                gate_backward(curve, gate, up, of_up, of_gate);
+            }
         });
         if let [Some(node)] = ops.parents {
             gradients.register::<Flex>(node.id, tensor(out, both.shape()));
@@ -276,39 +286,5 @@ vectorised! {
             *of_gate = *gradient * up * slope;
             *gradient *= value;
         })
-    }
-}
-
-vectorised! {
-    fn gate_rows<'a, S>(curve: Curve, width: usize, both: &'a [f32], out: &'a mut [f32]) {
-        for (out, both) in out.chunks_exact_mut(width).zip(both.chunks_exact(2 * width)) {
-            let (gate, up) = both.split_at(width);
-            let inputs = gate.iter().zip(up);
-            with_curve!(curve, S, activation => for (out, (gate, up)) in out.iter_mut().zip(inputs) {
-                *out = activation(*gate).0 * up;
-            })
-        }
-    }
-}
-
-vectorised! {
-    fn gate_rows_backward<'a, S>(
-        curve: Curve,
-        width: usize,
-        both: &'a [f32],
-        gradient: &'a [f32],
-        out: &'a mut [f32],
-    ) {
-        let rows = both.chunks_exact(2 * width).zip(gradient.chunks_exact(width));
-        for (out, (both, gradient)) in out.chunks_exact_mut(2 * width).zip(rows) {
-            let ((gate, up), (of_gate, of_up)) = (both.split_at(width), out.split_at_mut(width));
-            let inputs = gate.iter().zip(up).zip(gradient);
-            let outputs = of_gate.iter_mut().zip(of_up);
-            with_curve!(curve, S, activation => for ((of_gate, of_up), ((gate, up), gradient)) in outputs.zip(inputs) {
-                let (value, slope) = activation(*gate);
-                *of_gate = gradient * up * slope;
-                *of_up = gradient * value;
-            })
-        }
     }
 }
