@@ -6,8 +6,9 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Shape:
-    """An encoder and a batch for it."""
+    """A network and a batch for it."""
 
+    network: str = "bert"
     hidden: int = 384
     layers: int = 6
     heads: int = 12
@@ -120,6 +121,27 @@ def encoder(name, group, work, shape, rounds=5, units=2, quick=True, precision="
     )
 
 
+def decoder(name, shape):
+    """Steps of `fit` that predict next tokens, beside `GPT2LMHeadModel`, from the same weights on the same token ids."""
+
+    def arguments(run):
+        return ["gpt-step", *turn_flags(run, run.shared, shape.batch)]
+
+    return Case(
+        name=name,
+        group="decoder",
+        does=f"optimizer step of `fit` on next tokens, GPT-2: {shape.describe('f32')}",
+        ours=lambda run: [run.worker, *arguments(run)],
+        theirs=(Opponent("PyTorch", lambda run: run.script("torch_worker.py", *arguments(run))),),
+        kind="turns",
+        compares="losses",
+        tolerance=1e-4,
+        rounds=10,
+        units=3,
+        shape=shape,
+    )
+
+
 def embedding(name, work, does, kind, rounds):
     def arguments(run, model):
         return [work, *turn_flags(run, model, 32)]
@@ -187,6 +209,8 @@ CASES = [
     encoder("encoder_step_8x128", "encoder", "step", Shape(batch=8, seq=128), rounds=10, units=3),
     encoder("encoder_step_4x512", "encoder", "step", Shape(batch=4, seq=512)),
     encoder("encoder_step_bf16", "encoder", "step", Shape(), rounds=10, units=3, precision="bf16"),
+    # nanoGPT's small configuration for the CPU.
+    decoder("gpt_step", Shape(network="gpt2", hidden=128, layers=4, heads=4, batch=12, seq=64)),
     finetune(
         "finetune_full",
         "MiniLM on banking77, everything trains, 1 epoch",
@@ -232,7 +256,6 @@ for seq, batch in SEQUENCE.items():
 # Named, so that nobody takes them for forgotten.
 NOT_YET = {
     "finetune_lora": "the crate has no adapters yet",
-    "gpt_step": "not measured yet",
 }
 
 

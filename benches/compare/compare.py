@@ -132,7 +132,7 @@ class Comparison:
             folder.mkdir()
             if case.shape:
                 shape, turns = case.shape, rounds.turns_of(case, self.rounds(case))
-                sizes = {name: getattr(shape, name) for name in ["hidden", "layers", "heads", "seq"]}
+                sizes = {name: getattr(shape, name) for name in ["network", "hidden", "layers", "heads", "seq"]}
                 shapes.append({"folder": str(folder), "inner": 4 * shape.hidden, "rows": shape.batch * turns, **sizes})
             elif case.compares == "vectors":
                 lines = (self.data / "train.jsonl").read_text(encoding="utf-8").splitlines()[:EMBEDDED_TEXTS]

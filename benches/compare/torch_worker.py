@@ -6,7 +6,8 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import get_linear_schedule_with_warmup
 
 from turns import parse_args, say, serve, write_values
 
@@ -23,8 +24,30 @@ def step(args):
     """Optimizer steps of the usual loop: the losses."""
     given, model = read(args), classifier(args).train()
     ids, labels = torch.tensor(given["ids"]), torch.tensor(given["labels"])
+
+    def loss(rows):
+        batch = ids[rows]
+        logits = model(input_ids=batch, attention_mask=torch.ones_like(batch)).logits
+        return torch.nn.functional.cross_entropy(logits, labels[rows])
+
+    return train(args, model, len(ids), loss)
+
+
+def gpt_step(args):
+    """As `step`, on next tokens."""
+    ids, model = torch.tensor(read(args)["ids"]), AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
+
+    def loss(rows):
+        batch = ids[rows]
+        return model(input_ids=batch, labels=batch, use_cache=False).loss
+
+    return train(args, model.train(), len(ids), loss)
+
+
+def train(args, model, examples, loss_of):
+    """One optimizer step in every turn: the losses."""
     batches = iter(json.loads(args.order.read_text(encoding="utf-8")))
-    total = -(-len(ids) // args.batch_size)
+    total = -(-examples // args.batch_size)
     matrices, vectors = [[p for p in model.parameters() if (p.ndim > 1) == wide] for wide in (True, False)]
     groups = [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
     # `Trainer` takes the fused one too.
@@ -32,11 +55,8 @@ def step(args):
     schedule = get_linear_schedule_with_warmup(optimizer, -(-total // 10), total)
 
     def one():
-        rows = next(batches)
-        batch = ids[rows]
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.precision == "bf16"):
-            logits = model(input_ids=batch, attention_mask=torch.ones_like(batch)).logits
-            loss = torch.nn.functional.cross_entropy(logits, labels[rows])
+            loss = loss_of(next(batches))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -88,7 +108,7 @@ def first(args):
     return vectors.flatten().tolist()
 
 
-WORKS = {"step": step, "forward": forward, "embed": embed, "first": first}
+WORKS = {"step": step, "gpt-step": gpt_step, "forward": forward, "embed": embed, "first": first}
 
 if __name__ == "__main__":
     args = parse_args(__doc__, WORKS)

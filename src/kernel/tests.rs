@@ -1,7 +1,9 @@
 //! Each operation against Burn's own in f64: values, gradients, and the same bits on the plain device.
 
 use crate::kernel::{self, Attention};
-use crate::nn::{Draw, Dropout, Precision, PrecisionScope, RandomScope, Reach, Scoring, attend, attend_composed};
+use crate::nn::{
+    Draw, Dropout, Precision, PrecisionScope, RandomScope, Reach, Scoring, Visible, attend, attend_composed,
+};
 use crate::random::stream;
 use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData, activation};
 use rand::Rng;
@@ -259,6 +261,10 @@ fn attention_in_groups_and_of_any_reach_agrees() {
         };
         let visible: Vec<bool> = (0..batch * keys).map(|at| visible(at / keys, at % keys)).collect();
         let visible = Tensor::<2, Bool>::from_data(TensorData::new(visible, [batch, keys]), &Device::flex());
+        // Documents of 1, 3, 5 .. places, which begin and end within what queries are worked on at a time.
+        let document = |at: usize| ((at % keys) as f64).sqrt() as i64;
+        let documents: Vec<i64> = (0..batch * keys).map(document).collect();
+        let documents = Tensor::<2, Int>::from_data(TensorData::new(documents, [batch, keys]), &Device::flex());
         let parts = |x: &[Tensor<2>]| {
             // Heads stand side by side in memory, as they come from a linear layer.
             let query = x[0].clone().reshape([batch, queries, heads, width]).swap_dims(1, 2);
@@ -266,8 +272,8 @@ fn attention_in_groups_and_of_any_reach_agrees() {
             (query, key, x[2].clone().reshape([batch, keys, groups, width]).swap_dims(1, 2))
         };
         let off = Dropout::new(0.0);
-        let run = |x: &[Tensor<2>], composed: bool| {
-            let ((query, key, value), visible) = (parts(x), Some(visible.clone()));
+        let run = |x: &[Tensor<2>], visible: &Visible, composed: bool| {
+            let ((query, key, value), visible) = (parts(x), visible.clone());
             let output = match composed {
                 true => attend_composed(query, key, value, scoring, visible, &off),
                 false => attend(query, key, value, scoring, visible, &off),
@@ -275,7 +281,13 @@ fn attention_in_groups_and_of_any_reach_agrees() {
             output.reshape([batch * heads * queries, width])
         };
         let name = format!("{reach:?}, {batch} x {heads} in {groups} x {queries} x {keys} x {width}");
-        compare(&name, &inputs, &|x| run(x, false), &|x| run(x, true));
+        let real = Visible::Real(visible);
+        compare(&name, &inputs, &|x| run(x, &real, false), &|x| run(x, &real, true));
+        if queries == keys {
+            let own = Visible::of(&Tensor::full([batch, keys], true, &Device::flex()), Some(&documents));
+            let name = format!("by document, {name}");
+            compare(&name, &inputs, &|x| run(x, &own, false), &|x| run(x, &own, true));
+        }
     }
 }
 

@@ -104,7 +104,7 @@ impl Documents {
         Self { places: places.collect(), seq }
     }
 
-    /// Tokens of the longest document; 0 where there is none.
+    /// Tokens of the longest document; 1 where all is padding.
     pub fn longest(&self) -> usize {
         self.places.iter().map(|place| place.position as usize + 1).max().unwrap_or(0)
     }

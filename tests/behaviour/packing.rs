@@ -190,6 +190,7 @@ fn encoders_learn_from_packed_documents_what_they_learn_from_each() {
     let packed = documents().1;
     for (name, extra) in [
         ("bert", json!({})),
+        ("roberta", json!({ "max_position_embeddings": POSITIONS + 1 })),
         ("albert", json!({})),
         ("electra", json!({})),
         ("distilbert", json!({})),
@@ -214,7 +215,6 @@ fn networks_that_would_look_across_borders_refuse_packed_rows() {
     let batch = Packed::new(CausalLanguage::filled_with(0));
     let input = batch.batch(&packed.iter().collect::<Vec<_>>(), &draws(), &device()).unwrap().input;
     for (name, extra) in [
-        ("roberta", json!({})),
         ("mpnet", json!({})),
         ("deberta-v2", json!({})),
         ("esm", json!({ "mask_token_id": 4 })),

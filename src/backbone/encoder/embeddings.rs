@@ -105,3 +105,13 @@ pub(super) fn counted_past(padding: usize, ids: &Tensor<2, Int>) -> Tensor<2, In
     let real = ids.clone().not_equal_elem(padding as i64).int();
     real.clone().cumsum(1) * real + padding as i64
 }
+
+/// As [`counted_past`], anew in each document of packed rows.
+pub(super) fn counted_past_by_document(padding: usize, input: &TextInput) -> Tensor<2, Int> {
+    let [batch, seq] = input.ids.dims();
+    let real = input.ids.clone().not_equal_elem(padding as i64).int();
+    let counted = real.clone().cumsum(1);
+    let places = Tensor::<1, Int>::arange(0..seq as i64, &input.ids.device()).unsqueeze::<2>().expand([batch, seq]);
+    let before = (counted.clone() - real.clone()).gather(1, places - input.positions());
+    (counted - before) * real + padding as i64
+}

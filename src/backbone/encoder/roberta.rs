@@ -4,7 +4,7 @@
 //! id, and another classification head.
 
 use super::dense_head::DenseHead;
-use super::embeddings::{Embeddings, check_tokens, counted_past};
+use super::embeddings::{Embeddings, check_documents, counted_past, counted_past_by_document};
 use super::layer::Pooler;
 use super::stack::{Encoder, runs_encoder};
 use super::{BertConfig, RobertaConfig, roberta_key_map};
@@ -63,16 +63,20 @@ impl Backbone for Roberta {
     /// One segment is what most checkpoints have, so segment ids are read only where the table has several.
     fn check(&self, input: &TextInput) -> Result<(), InputError> {
         match self.embeddings.types() {
-            1 => check_tokens(&self.embeddings.word_embeddings, input, self.max_length),
-            _ => self.embeddings.check(input, self.max_length),
+            1 => check_documents(&self.embeddings.word_embeddings, input, self.max_length),
+            _ => self.embeddings.check_documents(input, self.max_length),
         }
     }
 
     fn embed(&self, input: TextInput) -> TextState {
         let one_segment = self.embeddings.types() == 1;
+        let positions = match input.documents {
+            Some(_) => counted_past_by_document(self.padding, &input),
+            None => counted_past(self.padding, &input.ids),
+        };
         let type_ids = if one_segment { input.type_ids.zeros_like() } else { input.type_ids };
-        let positions = counted_past(self.padding, &input.ids);
-        TextState::new(self.embeddings.forward(input.ids, type_ids, positions), input.mask)
+        let hidden = self.embeddings.forward(input.ids, type_ids, positions);
+        TextState::packed(hidden, input.mask, input.documents)
     }
 }
 
