@@ -39,7 +39,7 @@ fn input(device: &Device) -> (TextInput, Tensor<1, Int>) {
     let ids = Tensor::from_data(TensorData::new(ids, [BATCH, SEQ]), device);
     let labels: Vec<i64> = (0..BATCH).map(|row| (row % 24) as i64).collect();
     let mask = Tensor::<2, Bool>::full([BATCH, SEQ], true, device);
-    let input = TextInput { type_ids: ids.zeros_like(), ids, mask };
+    let input = TextInput { type_ids: ids.zeros_like(), ids, mask, documents: None };
     (input, Tensor::from_data(TensorData::new(labels, [BATCH]), device))
 }
 

@@ -15,6 +15,7 @@ use crate::data::{BatchOrder, Encodings, Labels, TextTokenizer, TokenRow, pad_ro
 use crate::error::Error;
 use crate::head::{Classifier, TaskHead};
 use crate::model::Model;
+use crate::nn::ReuseScope;
 use crate::objective::{TextClassification, text_input};
 use crate::train::plain_device;
 use burn::module::Module;
@@ -163,6 +164,7 @@ pub(crate) fn by_length(
     device: &Device,
     mut run: impl FnMut(&[usize], TextInput) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    let _reuse = ReuseScope::new();
     let pad_id = tokenizer.require_pad_id()?;
     let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
     let order = BatchOrder { batch_size, seed: 0, shuffle: false, bucket: true };

@@ -4,12 +4,12 @@
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use clap::{Parser, ValueEnum};
 use rekindle::Model;
-use rekindle::backbone::{Backbone, Bert, Pooled, Pooling, TextInput};
+use rekindle::backbone::{Backbone, Bert, CausalDecoder, Gpt2, Pooled, Pooling, TextInput};
 use rekindle::checkpoint::Checkpoint;
 use rekindle::data::{BatchOrder, DataError, TextTokenizer, TokenRow, pad_rows};
-use rekindle::head::Classifier;
+use rekindle::head::{Classifier, TaskHead};
 use rekindle::nn::Precision;
-use rekindle::objective::{Batch, Draws, Objective, text_input};
+use rekindle::objective::{Batch, CausalLanguage, Draws, Objective, text_input};
 use rekindle::optim::{Schedule, Warmup};
 use rekindle::params::{Freeze, Rates};
 use rekindle::train::{Control, Data, Event, Fit, Keep, Observer, ObserverError, fit};
@@ -25,10 +25,10 @@ use std::time::Instant;
 #[derive(Parser, Debug)]
 struct Args {
     work: Work,
-    /// Folder of a BERT checkpoint in Hugging Face's layout.
+    /// Folder of a BERT checkpoint, or of a GPT-2 for `gpt-step`, in Hugging Face's layout.
     #[arg(long)]
     model: PathBuf,
-    /// JSON file: token ids and labels for `step` and `forward`, texts for `embed` and `first`.
+    /// JSON file: token ids and labels for `step`, `gpt-step` and `forward`, texts for `embed` and `first`.
     #[arg(long)]
     input: PathBuf,
     /// Where what was computed goes at the end: little-endian f32.
@@ -50,6 +50,8 @@ struct Args {
 enum Work {
     /// Optimizer steps of `fit`; the values are the losses.
     Step,
+    /// The same on next tokens.
+    GptStep,
     /// The first batch in inference; the values are its logits.
     Forward,
     /// All texts to mean-pooled vectors.
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let values = match args.work {
         Work::Step => step(args)?,
+        Work::GptStep => gpt_step(args)?,
         Work::Forward => forward(args)?,
         Work::Embed => embed(args)?,
         Work::First => first(args)?,
@@ -93,6 +96,33 @@ fn step(args: &Args) -> Result<Vec<f32>, Box<dyn Error>> {
     let given: Given = read(&args.input)?;
     let mut model = classifier(args, &given)?;
     let rows: Vec<Row> = given.ids.into_iter().zip(given.labels).collect();
+    train(args, &mut model, &Rows, &rows)
+}
+
+/// As [`step`], on next tokens.
+fn gpt_step(args: &Args) -> Result<Vec<f32>, Box<dyn Error>> {
+    let given: Given = read(&args.input)?;
+    let (device, checkpoint) = (Device::flex(), Checkpoint::open(&args.model)?);
+    let config = checkpoint.config::<Gpt2>()?;
+    let body = Gpt2::new(&config, Pooling::Mean, 0, &device);
+    let fresh = Model::new(body, Gpt2::causal_lm(&config, 0, &device));
+    let mut model = checkpoint.model(&fresh)?.module;
+    let row = |ids: Vec<i64>| TokenRow { ids: ids.into_iter().map(|id| id as u32).collect(), ..TokenRow::default() };
+    let rows: Vec<TokenRow> = given.ids.into_iter().map(row).collect();
+    train(args, &mut model, &CausalLanguage::filled_with(0), &rows)
+}
+
+fn train<B, H, O>(
+    args: &Args,
+    model: &mut Model<B, H>,
+    objective: &O,
+    rows: &[O::Example],
+) -> Result<Vec<f32>, Box<dyn Error>>
+where
+    B: Backbone,
+    H: TaskHead<B::Features>,
+    O: Objective<Input = B::Input, Targets = H::Targets>,
+{
     let Args { batch_size, lr, precision, .. } = *args;
     let config = Fit {
         epochs: 1,
@@ -110,8 +140,8 @@ fn step(args: &Args) -> Result<Vec<f32>, Box<dyn Error>> {
     }
     let mut turns = Turns::new();
     let mut observer = StepByStep { turns: &mut turns, losses: vec![] };
-    let data = Data { train: &rows, validation: &[] };
-    fit(&mut model, &Rows, data, &Freeze::Nothing, &config, &mut [&mut observer])?;
+    let data = Data { train: rows, validation: &[] };
+    fit(model, objective, data, &Freeze::Nothing, &config, &mut [&mut observer])?;
     Ok(observer.losses)
 }
 
@@ -175,7 +205,7 @@ impl Objective for Rows {
         let shape = [examples.len(), ids.len() / examples.len()];
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, shape), device);
         let mask = Tensor::<2, Bool>::full(shape, true, device);
-        let input = TextInput { type_ids: ids.zeros_like(), ids, mask };
+        let input = TextInput { type_ids: ids.zeros_like(), ids, mask, documents: None };
         Ok(Batch { input, targets: Tensor::from_data(TensorData::new(labels, [examples.len()]), device) })
     }
 }

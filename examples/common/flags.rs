@@ -19,6 +19,9 @@ pub(crate) struct Flags {
     /// Makes micro-batches smaller until the run fits these bytes, or 80 % of the free memory; a step keeps its texts.
     #[arg(long, value_name = "BYTES", num_args = 0..=1, default_missing_value = "0")]
     pub(crate) auto_batch_size: Option<usize>,
+    /// Keeps the states between stages alone, and runs each stage again in the backward pass: less memory, more time.
+    #[arg(long)]
+    pub(crate) gradient_checkpointing: bool,
     #[arg(long, value_enum, default_value_t = OptimizerName::Adamw)]
     pub(crate) optimizer: OptimizerName,
     /// Shape of the learning rate after the warm-up.
@@ -129,6 +132,7 @@ impl Flags {
         }
         Fit {
             accumulation: self.accumulate,
+            gradient_checkpointing: self.gradient_checkpointing,
             rates,
             optimizer: match self.optimizer {
                 OptimizerName::Adamw => AdamW::default().into(),

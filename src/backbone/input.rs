@@ -1,3 +1,4 @@
+use crate::nn::Documents;
 use burn::tensor::{Bool, Int, Tensor};
 use thiserror::Error;
 
@@ -10,8 +11,39 @@ pub struct TextInput {
     pub type_ids: Tensor<2, Int>,
     /// True for real tokens, false for padding, `[batch, seq]`. Padding stands on the right, or on the left of a decoder.
     pub mask: Tensor<2, Bool>,
+    /// Which document each place of packed rows belongs to, `[batch, seq]`: each run of one number other than 0 is a
+    /// document, and 0 is padding. A place sees its own document alone, and positions begin anew in each. `None` where a
+    /// row is one text.
+    pub documents: Option<Tensor<2, Int>>,
 }
-crate::rows!(TextInput {} padded { ids, type_ids, mask } by mask);
+crate::rows!(TextInput {} padded { ids, type_ids, mask, documents } by mask);
+
+impl TextInput {
+    /// Positions counted from 0: `[1, seq]`, or `[batch, seq]` of packed rows, where they begin anew in each document.
+    pub fn positions(&self) -> Tensor<2, Int> {
+        let (device, [_, seq]) = (self.ids.device(), self.ids.dims());
+        match &self.documents {
+            Some(documents) => Documents::new(documents).positions(&device),
+            None => Tensor::<1, Int>::arange(0..seq as i64, &device).unsqueeze(),
+        }
+    }
+
+    fn longest_document(&self) -> usize {
+        self.documents.as_ref().map_or(0, |documents| Documents::new(documents).longest())
+    }
+
+    fn check_same_shapes(&self) -> Result<(), InputError> {
+        let expected = self.ids.dims();
+        let documents = self.documents.as_ref().map_or(expected, |documents| documents.dims());
+        for (what, found) in [("type_ids", self.type_ids.dims()), ("mask", self.mask.dims()), ("documents", documents)]
+        {
+            if found != expected {
+                return Err(InputError::ShapeMismatch { what, found: found.to_vec(), expected: expected.to_vec() });
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Why a backbone cannot read an input.
 #[derive(Clone, Debug, Error, PartialEq)]
@@ -38,12 +70,25 @@ pub enum InputError {
     /// Tensors of one input that do not go together.
     #[error("{what} has shape {found:?}, the ids have {expected:?}; give one value for each id")]
     ShapeMismatch {
-        /// `type_ids` or `mask`.
+        /// `type_ids`, `mask` or `documents`.
         what: &'static str,
         /// Its shape.
         found: Vec<usize>,
         /// The shape of the ids.
         expected: Vec<usize>,
+    },
+    /// Packed rows, for a network that reads one text a row.
+    #[error(
+        "this network cannot read several documents in one row: it would look across their borders; do not pack them"
+    )]
+    Packed,
+    /// A place that is a token by the mask and padding by the documents, or the other way round.
+    #[error("place {place} of row {row} is padding in only one of `mask` and `documents`; give padding document 0")]
+    BadDocument {
+        /// The row of the batch.
+        row: usize,
+        /// The place in the row.
+        place: usize,
     },
     /// Images of another kind than the network's.
     #[error("the images have {found} channels, this network reads {expected}; convert them")]
@@ -168,18 +213,35 @@ pub enum InputError {
 }
 
 impl InputError {
-    /// Checks that segment ids and mask have the shape of the token ids.
+    /// Checks that segment ids and mask have the shape of the token ids, and that rows are one text each.
     ///
     /// # Errors
-    /// [`InputError::ShapeMismatch`].
+    /// [`InputError::ShapeMismatch`], [`InputError::Packed`].
     pub fn check_shapes(input: &TextInput) -> Result<(), InputError> {
-        let expected = input.ids.dims();
-        for (what, found) in [("type_ids", input.type_ids.dims()), ("mask", input.mask.dims())] {
-            if found != expected {
-                return Err(Self::ShapeMismatch { what, found: found.to_vec(), expected: expected.to_vec() });
-            }
+        input.check_same_shapes()?;
+        if input.documents.is_some() { Err(Self::Packed) } else { Ok(()) }
+    }
+
+    /// Checks the shapes of an input whose rows may be packed, that mask and documents say the same of padding, and that
+    /// `max` positions suffice for each document.
+    ///
+    /// # Errors
+    /// [`InputError::ShapeMismatch`], [`InputError::BadDocument`], [`InputError::TooLong`], [`InputError::Empty`].
+    pub fn check_documents(input: &TextInput, max: usize) -> Result<(), InputError> {
+        input.check_same_shapes()?;
+        let Some(documents) = &input.documents else { return Self::check_length(&input.ids, max) };
+        Self::check_length(&input.ids, usize::MAX)?;
+        let (documents, real) = (documents.to_data(), input.mask.to_data());
+        let differ =
+            documents.iter::<i64>().zip(real.iter::<bool>()).position(|(document, real)| (document != 0) != real);
+        if let Some(at) = differ {
+            let [_, seq] = input.ids.dims();
+            return Err(Self::BadDocument { row: at / seq, place: at % seq });
         }
-        Ok(())
+        match input.longest_document() {
+            found if found > max => Err(Self::TooLong { found, max }),
+            _ => Ok(()),
+        }
     }
 
     /// Checks `[batch, seq]` ids against the number of positions.

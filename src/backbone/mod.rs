@@ -12,6 +12,7 @@ mod seq2seq;
 mod stages;
 mod text_state;
 mod towers;
+pub(crate) mod trail;
 mod vision;
 
 pub use auto::{AutoText, AutoTextConfig};

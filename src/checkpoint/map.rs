@@ -10,7 +10,7 @@ use super::error::CheckpointError;
 
 /// An open file. It stays the same file when another one takes its name.
 #[derive(Debug)]
-pub(super) struct MappedFile {
+pub(crate) struct MappedFile {
     path: PathBuf,
     file: File,
     length: usize,
@@ -18,26 +18,26 @@ pub(super) struct MappedFile {
 
 /// Some bytes of a mapped file; they leave memory with it.
 #[derive(Debug)]
-pub(super) struct Mapping(Option<Mmap>);
+pub(crate) struct Mapping(Option<Mmap>);
 
 impl MappedFile {
-    pub(super) fn open(path: &Path) -> Result<Self, CheckpointError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, CheckpointError> {
         let file = File::open(path).map_err(CheckpointError::io("read", path))?;
         let length = Self::length_of(&file, path)?;
         Ok(Self { path: path.to_path_buf(), file, length })
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.length
     }
 
     /// Maps the bytes of `range`, which ends where the file ends or before, and reads them.
-    pub(super) fn range(&self, range: Range<usize>) -> Result<Mapping, CheckpointError> {
+    pub(crate) fn range(&self, range: Range<usize>) -> Result<Mapping, CheckpointError> {
         self.map(range, true)
     }
 
     /// Maps the whole file; only what is looked at is read.
-    pub(super) fn untouched(&self) -> Result<Mapping, CheckpointError> {
+    pub(crate) fn untouched(&self) -> Result<Mapping, CheckpointError> {
         self.map(0..self.length, false)
     }
 

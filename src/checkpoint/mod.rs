@@ -46,6 +46,7 @@ pub use extractor::Signature;
 pub(crate) use extractor::{load_extractor, save_extractor};
 pub use gguf::gguf_metadata;
 pub use key_map::KeyMap;
+pub(crate) use map::MappedFile;
 pub use number_type::NumberType;
 pub use pretrained::{
     Checkpoint, Companions, FromPretrained, Loaded, check_model_folder, save_pretrained, save_pretrained_as,

@@ -137,6 +137,59 @@ pub enum DataError {
         /// The label.
         label: String,
     },
+    /// A file that is no file of tokens, or not as it was written.
+    #[error("`{}` cannot be read as tokens: {reason}", path.display())]
+    BadTokenFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file of tokens that another tokenizer made.
+    #[error("`{}` was made with another tokenizer; give that one, or write the file again", path.display())]
+    OtherTokenizer {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A block beyond the end of its file.
+    #[error("there are {tokens} tokens, and no {block:?}; take blocks from `TokenFile::blocks` of the same file")]
+    NoBlock {
+        /// The block.
+        block: super::TokenBlock,
+        /// Tokens of the file.
+        tokens: usize,
+    },
+    /// A token that the vocabulary does not have.
+    #[error("token {id} is not one of the vocabulary's {vocab_size}; look ids up with `token_id`")]
+    NoToken {
+        /// The token.
+        id: u32,
+        /// Tokens of the vocabulary.
+        vocab_size: usize,
+    },
+    /// A document that no row has room for.
+    #[error(
+        "document {index} has {found} tokens, a row has {length}; cut documents to {length} tokens, or make rows longer"
+    )]
+    DocumentTooLong {
+        /// The document's place, counted from 0.
+        index: usize,
+        /// Its tokens.
+        found: usize,
+        /// Tokens of a row.
+        length: usize,
+    },
+    /// Rows of several documents for a network that reads one text a row.
+    #[error("an encoder-decoder reads one text a row, and these rows are packed; do not pack them")]
+    Packed,
+    /// A batch in which no token has one before it.
+    #[error(
+        "none of the {rows} rows of a batch has a token to predict; leave out documents of one token, or prompts without an answer"
+    )]
+    NothingToPredict {
+        /// Rows of the batch.
+        rows: usize,
+    },
     /// A list of label names holds a name twice.
     #[error("label `{label}` is listed twice; list each label once")]
     DuplicateLabel {

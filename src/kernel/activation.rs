@@ -1,6 +1,7 @@
 //! Activations that are `x` times something between 0 and 1, alone and as the gate of another tensor, in one pass.
 
-use super::buffer::{block, contiguous, tensor, values, with_width, zeros};
+use super::buffer::{block, contiguous, tensor, values, with_width};
+use super::reuse::blank;
 use super::simd::{exp, fma, normal, vectorised};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
@@ -48,7 +49,7 @@ trait ActivationOps: Backend {
 impl ActivationOps for Flex {
     fn fused_activate(x: FlexTensor, curve: Curve) -> FlexTensor {
         let x = contiguous(x);
-        let mut out = zeros(values(&x).len());
+        let mut out = blank(values(&x).len());
         let blocks = out.par_chunks_mut(block(1)).zip(values(&x).par_chunks(block(1)));
         blocks.for_each(|(out, x)| activate_values(curve, x, out));
         tensor(out, x.shape())
@@ -56,7 +57,7 @@ impl ActivationOps for Flex {
 
     fn fused_gated(gate: FlexTensor, up: FlexTensor, curve: Curve) -> FlexTensor {
         let (gate, up) = (contiguous(gate), contiguous(up));
-        let mut out = zeros(values(&gate).len());
+        let mut out = blank(values(&gate).len());
         let inputs = values(&gate).par_chunks(block(1)).zip(values(&up).par_chunks(block(1)));
         out.par_chunks_mut(block(1)).zip(inputs).for_each(|(out, (gate, up))| gate_values(curve, gate, up, out));
         tensor(out, gate.shape())
@@ -65,7 +66,7 @@ impl ActivationOps for Flex {
     fn fused_gated_halves(both: FlexTensor, curve: Curve) -> FlexTensor {
         let both = contiguous(both);
         let width = last_axis(&both) / 2;
-        let mut out = zeros(both.shape().num_elements() / 2);
+        let mut out = blank(both.shape().num_elements() / 2);
         let blocks = out.par_chunks_mut(block(width)).zip(values(&both).par_chunks(2 * block(width)));
         blocks.for_each(|(out, both)| {
             for (out, both) in out.chunks_exact_mut(width).zip(both.chunks_exact(2 * width)) {
@@ -138,7 +139,7 @@ impl Backward<Flex, 2> for GatedBackward {
     fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let ([gate, up], curve) = ops.state;
         let mut gradient = contiguous(gradients.consume::<Flex>(&ops.node));
-        let mut of_gate = zeros(values(&gate).len());
+        let mut of_gate = blank(values(&gate).len());
         let blocks = gradient.storage_mut::<f32>().par_chunks_mut(block(1)).zip(of_gate.par_chunks_mut(block(1)));
         let inputs = values(&gate).par_chunks(block(1)).zip(values(&up).par_chunks(block(1)));
         blocks.zip(inputs).for_each(|((gradient, of_gate), (gate, up))| {
@@ -161,7 +162,7 @@ impl Backward<Flex, 1> for HalvesBackward {
         let (both, curve) = ops.state;
         let gradient = contiguous(gradients.consume::<Flex>(&ops.node));
         let width = last_axis(&both) / 2;
-        let mut out = zeros(both.shape().num_elements());
+        let mut out = blank(both.shape().num_elements());
         let inputs = values(&both).par_chunks(2 * block(width)).zip(values(&gradient).par_chunks(block(width)));
         out.par_chunks_mut(2 * block(width)).zip(inputs).for_each(|(out, (both, gradient))| {
             let rows = both.chunks_exact(2 * width).zip(gradient.chunks_exact(width));

@@ -1,6 +1,7 @@
 //! AdamW, moving averages and the sum of squares, each in one pass over a parameter.
 
-use super::buffer::{block, contiguous, tensor, values, zeros};
+use super::buffer::{block, contiguous, tensor, values};
+use super::reuse::blank;
 use super::simd::{fma, sum_of, vectorised};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Flex, Shape, TensorMetadata, backend_extension};
@@ -80,7 +81,7 @@ impl OptimizerOps for Flex {
         let (mut first, mut second) = (contiguous(first), contiguous(second));
         let (old, mut parameter) = match parameter.is_unique() {
             true => (None, parameter),
-            false => (Some(parameter.clone()), tensor(zeros(values(&parameter).len()), parameter.shape())),
+            false => (Some(parameter.clone()), tensor(blank(values(&parameter).len()), parameter.shape())),
         };
         let old = old.as_ref().map(values);
         let moments = first.storage_mut::<f32>().par_chunks_mut(block(1));

@@ -1,11 +1,12 @@
 //! Scaled dot-product attention: heads are read where they stand, and memory is linear in the length, because the backward
 //! pass makes the probabilities again. Keys that a block of queries does not reach cost nothing.
 
-use super::buffer::{contiguous, tensor, values, zeros};
+use super::buffer::{contiguous, tensor, values};
 use super::dropout::Mask;
 use super::head::{Head, Out, Pool, Shape};
+use super::reuse::{Buffer, blank};
 use super::tile::Table;
-use crate::nn::{Draw, Reach};
+use crate::nn::{Documents, Draw, Reach};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -16,13 +17,15 @@ use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 /// What an attention is told besides its tensors.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Attention {
     /// Heads of queries that stand side by side in `[batch, seq, hidden]`; inputs of rank 4 have an axis of them.
     pub(crate) heads: usize,
     /// What products of queries and keys are multiplied by.
     pub(crate) scale: f64,
     pub(crate) reach: Reach,
+    /// A query sees the keys of its own document alone; there are as many queries as keys.
+    pub(crate) documents: Option<Documents>,
     /// What dropout on the probabilities draws.
     pub(crate) draw: Option<Draw>,
 }
@@ -117,7 +120,7 @@ impl Inputs {
         let shape = match (query.as_slice(), key.as_slice()) {
             (&[_, heads, queries, width], &[_, groups, keys, _]) => Shape { heads, groups, queries, keys, width },
             (query, key) => {
-                let Attention { heads, .. } = attention;
+                let heads = attention.heads;
                 Shape { heads, groups: heads, queries: query[1], keys: key[1], width: query[2] / heads }
             }
         };
@@ -128,7 +131,7 @@ impl Inputs {
     fn forward(&self) -> (FlexTensor, Vec<[f32; 2]>) {
         let Shape { heads, queries, width, .. } = self.shape;
         let batch = self.tensors[0].shape()[0];
-        let mut out = zeros(batch * queries * heads * width);
+        let mut out = blank(batch * queries * heads * width);
         let mut moments = vec![[0.0; 2]; batch * heads * queries];
         let pool = Pool::new(self.shape);
         let rows = out.par_chunks_mut(queries * heads * width).zip(moments.par_chunks_mut(heads * queries));
@@ -142,10 +145,10 @@ impl Inputs {
     }
 
     /// The gradients of query, key and value.
-    fn backward(&self, gradient: &FlexTensor, moments: &[[f32; 2]]) -> [Vec<f32>; 3] {
+    fn backward(&self, gradient: &FlexTensor, moments: &[[f32; 2]]) -> [Buffer; 3] {
         let Shape { heads, groups, queries, keys, width } = self.shape;
         let pool = Pool::new(self.shape);
-        let mut made = [0, 1, 2].map(|index| zeros(self.tensors[index].shape().num_elements()));
+        let mut made = [0, 1, 2].map(|index| blank(self.tensors[index].shape().num_elements()));
         let [query, key, value] = &mut made;
         let (per_query, per_key) = (queries * heads * width, keys * groups * width);
         let key_and_value = key.par_chunks_mut(per_key).zip(value.par_chunks_mut(per_key));
@@ -182,6 +185,7 @@ impl Inputs {
             visible: &self.visible.storage::<u8>()[row * keys..(row + 1) * keys],
             scale: self.attention.scale as f32,
             reach: self.attention.reach,
+            places: self.attention.documents.as_ref().map(|documents| documents.row(row)),
             dropout: self.attention.draw.map(|draw| (Mask::new(draw), (row * heads + head) * queries * keys)),
         }
     }

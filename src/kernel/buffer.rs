@@ -1,7 +1,8 @@
 //! Flex tensors as slices, and work on their rows in parallel.
 
+use super::reuse::Buffer;
 use super::simd::vectorised;
-use burn::backend::{Bytes, DType, Shape, TensorMetadata};
+use burn::backend::{DType, Shape, TensorMetadata};
 use burn_flex::{FlexTensor, Layout};
 use rayon::prelude::*;
 
@@ -19,9 +20,18 @@ pub(super) fn values(tensor: &FlexTensor) -> &[f32] {
     tensor.storage::<f32>()
 }
 
+/// The values of an integer tensor of 32 or 64 bits; those below zero as more than there is of anything.
+pub(super) fn indices(tensor: FlexTensor) -> Vec<usize> {
+    let tensor = contiguous(tensor);
+    match tensor.dtype() {
+        DType::I32 => tensor.storage::<i32>().iter().map(|index| *index as usize).collect(),
+        _ => tensor.storage::<i64>().iter().map(|index| *index as usize).collect(),
+    }
+}
+
 /// An f32 tensor of these values.
-pub(super) fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
-    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::F32)
+pub(super) fn tensor(values: impl Into<Buffer>, shape: Shape) -> FlexTensor {
+    FlexTensor::new(values.into().into_bytes(), Layout::contiguous(shape), DType::F32)
 }
 
 /// `len` zeros; large ones cost nothing until they are touched.
@@ -60,7 +70,8 @@ pub(super) fn total(parts: Vec<Vec<f32>>, width: usize) -> Vec<f32> {
 }
 
 vectorised! {
-    fn add_rows<'a, S>(rows: &'a [f32], sums: &'a mut [f32]) {
+    /// Adds rows as wide as `sums` to it.
+    pub(super) fn add_rows<'a, S>(rows: &'a [f32], sums: &'a mut [f32]) {
         for row in rows.chunks_exact(sums.len()) {
             for (sum, value) in sums.iter_mut().zip(row) {
                 *sum += value;

@@ -6,7 +6,7 @@
 use super::dropout::Mask;
 use super::simd::{LANES, exp, fma, max_of, sum_of, sum_of_pairs, vectorised};
 use super::tile::{Table, multiply, multiply_transposed};
-use crate::nn::Reach;
+use crate::nn::{Place, Reach};
 use pulp::Simd;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -48,6 +48,8 @@ pub(super) struct Head<'a> {
     /// What products of queries and keys are multiplied by.
     pub(super) scale: f32,
     pub(super) reach: Reach,
+    /// What each place belongs to, where that bounds what it sees.
+    pub(super) places: Option<&'a [Place]>,
     /// The mask on probabilities and the index of this head's first one.
     pub(super) dropout: Option<(Mask, usize)>,
 }
@@ -225,7 +227,7 @@ impl Scratch {
     /// Products of `count` queries with the keys that any of them sees; gives which keys those are, in whole registers.
     fn scores(&mut self, head: Head<'_>, first: usize, count: usize) -> Range<usize> {
         let width = self.shape.padded_width();
-        let span = self.look(head.reach, first, count);
+        let span = self.look(head, first, count);
         let scores = &mut self.probabilities[..count * span.len()];
         scores.fill(0.0);
         let left = Table { values: &self.query[first * width..], stride: width };
@@ -235,11 +237,12 @@ impl Scratch {
     }
 
     /// Finds out what each of `count` queries sees, and what all of them see together.
-    fn look(&mut self, reach: Reach, first: usize, count: usize) -> Range<usize> {
+    fn look(&mut self, head: Head<'_>, first: usize, count: usize) -> Range<usize> {
         let Shape { queries, keys, .. } = self.shape;
         let seen = |query: usize| {
             // The queries are the last places of the keys.
-            let range = reach.range((query + keys).saturating_sub(queries), keys);
+            let place = (query + keys).saturating_sub(queries);
+            let range = within(head.reach.range(place, keys), head.places.map(|places| places[place].span));
             match self.visible_before[range.end] > self.visible_before[range.start] {
                 true => Some(range),
                 false => None,
@@ -254,6 +257,12 @@ impl Scratch {
         self.sights.extend(seen.into_iter().map(sight));
         start..end
     }
+}
+
+/// The part of a range that is in a span.
+fn within(range: Range<usize>, span: Option<[u32; 2]>) -> Range<usize> {
+    let Some([start, end]) = span else { return range };
+    range.start.max(start as usize)..range.end.min(end as usize)
 }
 
 /// The first key that a query sees and the first after them that it does not, among those that a block of queries sees;

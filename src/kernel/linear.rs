@@ -2,6 +2,7 @@
 
 use super::buffer::{block, column_sums, contiguous, tensor, total, values, with_width, zeros};
 use super::gemm::{Matrix, forward_strides, multiply, steady_rows};
+use super::reuse::{Buffer, blank};
 use super::simd::{fma, normal, vectorised};
 use crate::nn::{Precision, PrecisionScope};
 use burn::backend::autodiff::NodeId;
@@ -121,12 +122,12 @@ impl Factors {
         let Self { x, x_shape, weight, precision } = self;
         let (width_in, width) = (x_shape[x_shape.num_dims() - 1], gradient.columns());
         if let (Some(node), Some(weight)) = (x_node, weight) {
-            let mut out = zeros(x_shape.num_elements());
+            let mut out = blank(x_shape.num_elements());
             multiply(gradient, Matrix::of(&weight).transposed(), &mut out, false, precision);
             gradients.register::<Flex>(node, tensor(out, x_shape));
         }
         if let (Some(node), Some(x)) = (weight_node, x) {
-            let mut out = zeros(width_in * width);
+            let mut out = blank(width_in * width);
             multiply(Matrix::rows(values(&x), width_in).transposed(), gradient, &mut out, false, precision);
             gradients.register::<Flex>(node, tensor(out, Shape::from([width_in, width])));
         }
@@ -165,16 +166,16 @@ impl Backward<Flex, 3> for LinearBackward {
     }
 }
 
-fn product(x: &FlexTensor, weight: &FlexTensor) -> Vec<f32> {
+fn product(x: &FlexTensor, weight: &FlexTensor) -> Buffer {
     let width_in = weight.shape()[0];
-    multiply_rows(values(x), width_in, Matrix::of(weight), false, zeros)
+    multiply_rows(values(x), width_in, Matrix::of(weight), false, blank)
 }
 
-fn affine(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> Vec<f32> {
+fn affine(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> Buffer {
     let [width_in, width] = weight.shape().dims();
     let bias = values(bias);
     multiply_rows(values(x), width_in, Matrix::of(weight), true, |len| {
-        let mut out = zeros(len);
+        let mut out = blank(len);
         out.par_chunks_mut(block(width)).for_each(|rows| {
             rows.chunks_exact_mut(width).for_each(|row| row.copy_from_slice(bias));
         });
@@ -183,13 +184,7 @@ fn affine(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> Vec<f32> {
 }
 
 /// Rows of `width_in` times `weight`, into or onto what `start` gives. A row's bits do not depend on the others.
-fn multiply_rows(
-    x: &[f32],
-    width_in: usize,
-    weight: Matrix<'_>,
-    add: bool,
-    start: impl Fn(usize) -> Vec<f32>,
-) -> Vec<f32> {
+fn multiply_rows(x: &[f32], width_in: usize, weight: Matrix<'_>, add: bool, start: impl Fn(usize) -> Buffer) -> Buffer {
     let (rows, precision) = (x.len() / width_in, PrecisionScope::current());
     let least = if precision == Precision::F32 { steady_rows(weight) } else { 0 };
     if rows >= least {
@@ -205,8 +200,8 @@ fn multiply_rows(
     out
 }
 
-fn activate(product: &[f32], bias: &[f32]) -> Vec<f32> {
-    let (mut out, block) = (zeros(product.len()), block(bias.len()));
+fn activate(product: &[f32], bias: &[f32]) -> Buffer {
+    let (mut out, block) = (blank(product.len()), block(bias.len()));
     out.par_chunks_mut(block).zip(product.par_chunks(block)).for_each(|(out, product)| bias_gelu(product, bias, out));
     out
 }

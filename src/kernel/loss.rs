@@ -1,12 +1,12 @@
 //! Softmax cross-entropy without a copy of the probabilities.
 
-use super::buffer::{block, contiguous, tensor, values, zeros};
+use super::buffer::{block, contiguous, indices, tensor, values, zeros};
 use super::simd::{exp, max_of, sum_of, vectorised};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Autodiff, Backend, DType, Dispatch, Flex, Shape, TensorMetadata, backend_extension};
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, Shape, TensorMetadata, backend_extension};
 use burn::tensor::{Int, Tensor};
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
@@ -24,14 +24,14 @@ trait LossOps: Backend {
 
 impl LossOps for Flex {
     fn fused_cross_entropy(logits: FlexTensor, labels: FlexTensor) -> FlexTensor {
-        forward(&contiguous(logits), &classes(labels)).0
+        forward(&contiguous(logits), &indices(labels)).0
     }
 }
 
 impl<C: CheckpointStrategy> LossOps for Autodiff<Flex, C> {
     fn fused_cross_entropy(logits: FloatTensor<Self>, labels: IntTensor<Self>) -> FloatTensor<Self> {
         let (logits, node) = logits.into_parts();
-        let (logits, labels) = (contiguous(logits), classes(labels));
+        let (logits, labels) = (contiguous(logits), indices(labels));
         let (output, moments) = forward(&logits, &labels);
         match LossBackward.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::UnTracked(prep) => prep.finish(output),
@@ -66,14 +66,6 @@ impl Backward<Flex, 1> for LossBackward {
         if let [Some(node)] = ops.parents {
             gradients.register::<Flex>(node.id, logits);
         }
-    }
-}
-
-fn classes(labels: FlexTensor) -> Vec<usize> {
-    let labels = contiguous(labels);
-    match labels.dtype() {
-        DType::I32 => labels.storage::<i32>().iter().map(|class| *class as usize).collect(),
-        _ => labels.storage::<i64>().iter().map(|class| *class as usize).collect(),
     }
 }
 

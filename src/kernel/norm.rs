@@ -2,6 +2,7 @@
 
 use super::buffer::{block, contiguous, tensor, total, values, zeros};
 use super::dropout::{drop_add, drop_scale};
+use super::reuse::blank;
 use super::simd::{fma, sum_of, sum_of_pairs, vectorised};
 use crate::nn::Draw;
 use burn::backend::autodiff::NodeId;
@@ -192,7 +193,7 @@ impl Backward<Flex, 4> for ResidualNormBackward {
 fn forward(x: &FlexTensor, scale: &FlexTensor, shift: &FlexTensor, epsilon: f64) -> (FlexTensor, Vec<[f32; 2]>) {
     let (input, scale, shift) = (values(x), values(scale), values(shift));
     let (width, block) = (scale.len(), block(scale.len()));
-    let (mut out, mut moments) = (zeros(input.len()), vec![[0.0; 2]; input.len() / width]);
+    let (mut out, mut moments) = (blank(input.len()), vec![[0.0; 2]; input.len() / width]);
     let blocks = out.par_chunks_mut(block).zip(input.par_chunks(block)).zip(moments.par_chunks_mut(block / width));
     blocks.for_each(|((out, input), moments)| norm_rows(input, scale, shift, epsilon as f32, out, moments));
     (tensor(out, x.shape()), moments)

@@ -2,6 +2,7 @@
 
 use super::buffer::{block, contiguous, tensor, total, values, zeros};
 use super::dropout::{Mask, add_dropped, drop_scale};
+use super::reuse::blank;
 use super::simd::{fma, sum_of, sum_of_pairs, vectorised};
 use crate::nn::Draw;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -166,7 +167,7 @@ impl Backward<Flex, 2> for AddBackward {
 /// The output, and the reciprocal of each row's root mean square.
 fn forward(x: &FlexTensor, weight: &FlexTensor, norm: RmsNorm) -> (FlexTensor, Vec<f32>) {
     let (input, weight, width) = (values(x), values(weight), values(weight).len());
-    let (mut out, mut reciprocals) = (zeros(input.len()), zeros(input.len() / width));
+    let (mut out, mut reciprocals) = (blank(input.len()), zeros(input.len() / width));
     let blocks = out.par_chunks_mut(block(width)).zip(reciprocals.par_chunks_mut(block(width) / width));
     blocks.zip(input.par_chunks(block(width))).for_each(|((out, reciprocals), input)| {
         norm_rows(input, weight, norm, out, reciprocals);
@@ -184,7 +185,7 @@ fn residual_forward(
 ) -> (FlexTensor, FlexTensor, Vec<f32>) {
     let (mut x, residual, mask) = (contiguous(x), contiguous(residual), draw.map(Mask::new));
     let (shape, weight, width) = (x.shape(), values(weight), values(weight).len());
-    let (mut out, mut reciprocals) = (zeros(shape.num_elements()), zeros(shape.num_elements() / width));
+    let (mut out, mut reciprocals) = (blank(shape.num_elements()), zeros(shape.num_elements() / width));
     let sums = x.storage_mut::<f32>().par_chunks_mut(block(width)).zip(values(&residual).par_chunks(block(width)));
     let blocks = out.par_chunks_mut(block(width)).zip(reciprocals.par_chunks_mut(block(width) / width));
     blocks.zip(sums).enumerate().for_each(|(index, ((out, reciprocals), (sum, residual)))| {

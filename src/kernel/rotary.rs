@@ -1,12 +1,13 @@
 //! Rotary positions in one pass, heads read where they stand. The bits are those of the composed operations.
 
-use super::buffer::{block, contiguous, values, zeros};
+use super::buffer::{block, contiguous, values};
+use super::reuse::blank;
 use super::simd::vectorised;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend, Bytes, DType, Dispatch, Flex, TensorMetadata, backend_extension};
+use burn::backend::{Autodiff, Backend, DType, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::Tensor;
 use burn_flex::{FlexTensor, Layout};
 use rayon::prelude::*;
@@ -82,11 +83,11 @@ impl Tables {
         };
         let angles = Angles { cos: values(&self.cos), sin: values(&self.sin), sign, rows, half };
         let place = heads * width;
-        let mut out = zeros(batch * seq * place);
+        let mut out = blank(batch * seq * place);
         let blocks = out.par_chunks_mut(block(place)).enumerate();
         blocks.for_each(|(index, out)| turn_places(input, angles, index * (block(place) / place), out));
         let layout = Layout::new(x.shape(), [seq * place, width, place, 1].map(|stride| stride as isize).to_vec(), 0);
-        FlexTensor::new(Bytes::from_elems(out), layout, DType::F32)
+        FlexTensor::new(out.into_bytes(), layout, DType::F32)
     }
 }
 

@@ -202,7 +202,7 @@ const ATTENTIONS: [[usize; 5]; 6] =
     [[1, 1, 1, 1, 1], [2, 3, 17, 2, 3], [3, 33, 33, 2, 17], [2, 70, 40, 1, 32], [1, 16, 16, 3, 64], [2, 5, 130, 4, 8]];
 
 fn everywhere(heads: usize, width: usize, draw: Option<Draw>) -> Attention {
-    Attention { heads, scale: 1.0 / (width as f64).sqrt(), reach: Reach::Everywhere, draw }
+    Attention { heads, scale: 1.0 / (width as f64).sqrt(), reach: Reach::Everywhere, documents: None, draw }
 }
 
 #[test]

@@ -1,7 +1,11 @@
-use super::Dropout;
+#[cfg(feature = "flex")]
+use super::Documents;
+use super::{Dropout, Visible};
 #[cfg(feature = "flex")]
 use crate::kernel;
-use burn::tensor::{Bool, Tensor, TensorData};
+#[cfg(feature = "flex")]
+use burn::tensor::Device;
+use burn::tensor::{Bool, Tensor};
 
 /// What is added to the scores of places that may not be looked at. Finite, so that a row without any true is uniform.
 const HIDDEN: f64 = -1e30;
@@ -62,7 +66,7 @@ impl Reach {
     }
 
     /// Whether a query among `keys` places misses any of them.
-    fn hides(self, keys: usize) -> bool {
+    pub(super) fn hides(self, keys: usize) -> bool {
         match self {
             Self::Everywhere => false,
             Self::Within(places) => places + 1 < keys,
@@ -93,8 +97,8 @@ impl Scoring {
 /// 2023](https://arxiv.org/abs/2305.13245)).
 ///
 /// `query` is `[batch, heads, queries, width]`; `key` and `value` are `[batch, groups, keys, width]`, where `groups`
-/// divides `heads`, and head `h` reads group `h / (heads / groups)`. Queries are the last places of the keys. `visible`,
-/// `[batch, keys]`, is true where a key may be looked at; everywhere if `None`. Gives `[batch, heads, queries, width]`.
+/// divides `heads`, and head `h` reads group `h / (heads / groups)`. Queries are the last places of the keys. Gives
+/// `[batch, heads, queries, width]`.
 ///
 /// A query that may look nowhere gets the mean of all values, as in Transformers' eager attention, and its gradient. Dropout
 /// acts on the probabilities. The same bits come out on plain and autodiff devices.
@@ -103,15 +107,17 @@ pub fn attend(
     key: Tensor<4>,
     value: Tensor<4>,
     scoring: Scoring,
-    visible: Option<Tensor<2, Bool>>,
+    visible: impl Into<Visible>,
     dropout: &Dropout,
 ) -> Tensor<4> {
+    let visible = visible.into();
     #[cfg(feature = "flex")]
     if scoring.soft_cap.is_none() && kernel::covers(&query) && kernel::covers(&key) && kernel::covers(&value) {
         let ([batch, heads, queries, width], [_, _, keys, _]) = (query.dims(), key.dims());
-        let visible = visible.unwrap_or_else(|| Tensor::full([batch, keys], true, &query.device().inner()));
-        let how = kernel::Attention { heads, scale: scoring.scale, reach: scoring.reach, draw: dropout.draw() };
-        let merged = kernel::attention(query, key, value, visible, how);
+        let (real, documents) = parts(visible, [batch, keys], &query.device().inner());
+        let (scale, reach) = (scoring.scale, scoring.reach);
+        let how = kernel::Attention { heads, scale, reach, documents, draw: dropout.draw() };
+        let merged = kernel::attention(query, key, value, real, how);
         return merged.reshape([batch, queries, heads, width]).swap_dims(1, 2);
     }
     attend_composed(query, key, value, scoring, visible, dropout)
@@ -123,7 +129,7 @@ pub(crate) fn attend_composed(
     key: Tensor<4>,
     value: Tensor<4>,
     scoring: Scoring,
-    visible: Option<Tensor<2, Bool>>,
+    visible: impl Into<Visible>,
     dropout: &Dropout,
 ) -> Tensor<4> {
     let [batch, heads, queries, width] = query.dims();
@@ -135,34 +141,32 @@ pub(crate) fn attend_composed(
         scores = (scores / cap).tanh() * cap;
     }
     let device = scores.device().inner();
-    let visible = visible.map(|visible| visible.unsqueeze_dims(&[1, 2]));
-    let reached = scoring.reach.hides(keys).then(|| {
-        let places = (keys.saturating_sub(queries)..keys).flat_map(|query| (0..keys).map(move |key| (query, key)));
-        let sees: Vec<bool> = places.map(|(query, key)| scoring.reach.sees(query, key)).collect();
-        Tensor::<4, Bool>::from_data(TensorData::new(sees, [1, 1, queries, keys]), &device)
-    });
-    let mask = match (visible, reached) {
-        (Some(visible), Some(reached)) => {
-            let shape = [batch, 1, queries, keys];
-            Some(visible.expand(shape).bool_and(reached.expand(shape)))
-        }
-        (visible, reached) => visible.or(reached),
-    };
+    let mask = visible.into().mask(scoring.reach, [batch, queries, keys], &device);
     let scores = masked(scores.reshape([batch, heads, queries, keys]), mask);
     let probabilities = dropout.forward(softmax(scores)).reshape([batch, groups, rows, keys]);
     probabilities.matmul(value).reshape([batch, heads, queries, width])
 }
 
-/// [`attention`] over `[batch, seq, hidden]`, split into `heads`. `visible`, `[batch, keys]`, is true where a key may be
-/// looked at; everywhere if `None`. `heads` divides `hidden`.
+/// What a kernel reads of `visible`: for each key whether it may be looked at, `[batch, keys]`, and the documents.
+#[cfg(feature = "flex")]
+fn parts(visible: Visible, shape: [usize; 2], device: &Device) -> (Tensor<2, Bool>, Option<Documents>) {
+    match visible {
+        Visible::Real(real) => (real, None),
+        Visible::All => (Tensor::full(shape, true, device), None),
+        Visible::Documents(documents) => (Tensor::full(shape, true, device), Some(documents)),
+    }
+}
+
+/// [`attention`] over `[batch, seq, hidden]`, split into `heads`, which divides `hidden`.
 pub fn multi_head_attention(
     query: Tensor<3>,
     key: Tensor<3>,
     value: Tensor<3>,
     heads: usize,
-    visible: Option<Tensor<2, Bool>>,
+    visible: impl Into<Visible>,
     dropout: &Dropout,
 ) -> Tensor<3> {
+    let visible = visible.into();
     #[cfg(feature = "flex")]
     if heads > 0
         && query.dims()[2].is_multiple_of(heads)
@@ -171,12 +175,13 @@ pub fn multi_head_attention(
         && kernel::covers(&value)
     {
         let [batch, keys, _] = key.dims();
-        let visible = visible.unwrap_or_else(|| Tensor::full([batch, keys], true, &query.device().inner()));
+        let (real, documents) = parts(visible, [batch, keys], &query.device().inner());
         let scale = 1.0 / ((query.dims()[2] / heads) as f64).sqrt();
-        let how = kernel::Attention { heads, scale, reach: Reach::Everywhere, draw: dropout.draw() };
-        return kernel::attention(query, key, value, visible, how);
+        let how = kernel::Attention { heads, scale, reach: Reach::Everywhere, documents, draw: dropout.draw() };
+        return kernel::attention(query, key, value, real, how);
     }
-    let mask = visible.map(|visible| visible.unsqueeze_dims(&[1, 2]));
+    let ([batch, queries, _], [_, keys, _]) = (query.dims(), key.dims());
+    let mask = visible.mask(Reach::Everywhere, [batch, queries, keys], &query.device().inner());
     let [query, key, value] = [query, key, value].map(|input| split_heads(input, heads));
     merge_heads(attention(query, key, value, mask, dropout))
 }

@@ -95,6 +95,10 @@ impl Draw {
 
 thread_local! { static STREAM: Cell<Option<(u64, u64)>> = const { Cell::new(None) } }
 
+/// A place in the stream of a [`RandomScope`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark(Option<(u64, u64)>);
+
 /// While it lives, random layers on this thread draw from its seed, each call from a site of its own.
 ///
 /// `fit` opens one for every micro-batch, keyed by (seed, epoch, step, micro-batch). Scopes nest.
@@ -115,6 +119,16 @@ impl RandomScope {
         let (seed, site) = STREAM.get()?;
         STREAM.set(Some((seed, site + 1)));
         Some(mix(&[seed, site]))
+    }
+
+    /// Where the innermost scope is.
+    pub(crate) fn mark() -> Mark {
+        Mark(STREAM.get())
+    }
+
+    /// Opens a scope that draws what the marked one drew from there on.
+    pub(crate) fn again(mark: Mark) -> Self {
+        Self { outer: STREAM.replace(mark.0) }
     }
 
     /// How many random sites have drawn from the innermost scope.
@@ -142,11 +156,31 @@ mod tests {
     }
 
     #[test]
+    fn a_marked_place_can_be_drawn_from_again() {
+        let _scope = RandomScope::new(1);
+        let first = RandomScope::next_site();
+        let (mark, second) = (RandomScope::mark(), RandomScope::next_site());
+        let again = RandomScope::again(mark);
+        assert!(RandomScope::next_site() == second && first != second);
+        drop(again);
+        assert_eq!(RandomScope::sites(), 2);
+    }
+
+    #[test]
     fn scopes_repeat_and_nest() {
         let draw = |seed| {
             let _scope = RandomScope::new(seed);
             (RandomScope::next_site(), RandomScope::next_site())
         };
+        let marked = || {
+            let _scope = RandomScope::new(1);
+            let first = RandomScope::next_site();
+            let (mark, second) = (RandomScope::mark(), RandomScope::next_site());
+            let _again = RandomScope::again(mark);
+            (first, second, RandomScope::next_site())
+        };
+        let (first, second, again) = marked();
+        assert!(second == again && first != again);
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
         let _outer = RandomScope::new(9);

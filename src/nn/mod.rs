@@ -20,12 +20,15 @@ mod init;
 mod linear;
 mod norm;
 mod precision;
+mod rehearsal;
 mod resize;
+mod reuse;
 mod rms_norm;
 mod rotary;
 mod rotation_memo;
 mod score_attention;
 mod unscaled_attention;
+mod visible;
 
 pub use activation::Activation;
 #[cfg(test)]
@@ -40,7 +43,7 @@ pub use causal::causal_mask;
 pub use conv::{Conv, max_pool};
 pub use conv1d::Conv1d;
 pub use drop_path::DropPath;
-pub(crate) use dropout::Draw;
+pub(crate) use dropout::{Draw, Mark};
 pub use dropout::{Dropout, RandomScope};
 pub use embedding::Embedding;
 pub use gated_mlp::GatedMlp;
@@ -50,11 +53,16 @@ pub use linear::{linear, linear_gelu};
 pub use norm::LayerNorm;
 pub use precision::Precision;
 pub(crate) use precision::PrecisionScope;
+pub(crate) use rehearsal::Rehearsal;
 pub use resize::resize_bicubic;
+pub(crate) use reuse::ReuseScope;
 pub use rms_norm::RmsNorm;
 pub use rotary::{RopeScaling, Rotary, Rotation};
 pub use score_attention::attention_by_scores;
 pub use unscaled_attention::unscaled_attention;
+#[cfg(feature = "flex")]
+pub(crate) use visible::Place;
+pub use visible::{Documents, Visible};
 
 #[cfg(test)]
 pub(crate) fn test_device() -> burn::tensor::Device {

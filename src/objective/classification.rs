@@ -145,5 +145,6 @@ pub fn text_input(padded: PaddedRows, device: &Device) -> TextInput {
         ids: Tensor::from_data(TensorData::new(padded.ids, shape), device),
         type_ids: Tensor::from_data(TensorData::new(padded.type_ids, shape), device),
         mask: Tensor::from_data(TensorData::new(padded.mask, shape), device),
+        documents: padded.documents.map(|documents| Tensor::from_data(TensorData::new(documents, shape), device)),
     }
 }

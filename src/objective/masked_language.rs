@@ -1,6 +1,6 @@
-use super::{Batch, Draws, Objective, hash_row, text_input};
+use super::{Batch, ByDocument, Draws, Objective, hash_row, text_input};
 use crate::backbone::TextInput;
-use crate::data::{DataError, TextTokenizer, TokenRow, pad_rows};
+use crate::data::{DataError, TextTokenizer, TokenRow, pad_documents, pad_rows};
 use crate::head::MaskedTargets;
 use crate::random::mix;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -50,7 +50,7 @@ impl MaskedLanguage {
     }
 
     /// Masks a row in place; gives the chosen places and the ids that stood there.
-    fn mask(&self, row: &mut TokenRow, mut rng: ChaCha8Rng) -> Vec<(usize, u32)> {
+    fn mask(&self, row: &mut TokenRow, rng: &mut ChaCha8Rng) -> Vec<(usize, u32)> {
         let units = self.units(row);
         let mut chosen: Vec<&Vec<usize>> = units.iter().filter(|_| rng.random_bool(self.masking.probability)).collect();
         if chosen.is_empty() && !units.is_empty() {
@@ -59,9 +59,34 @@ impl MaskedLanguage {
         let mut masked = vec![];
         for place in chosen.into_iter().flatten().copied() {
             masked.push((place, row.ids[place]));
-            row.ids[place] = self.replacement(row.ids[place], &mut rng);
+            row.ids[place] = self.replacement(row.ids[place], rng);
         }
         masked
+    }
+
+    /// Masks rows that hold documents one after the other, each document by itself, in place.
+    fn targets(&self, rows: &mut [Vec<TokenRow>], draws: &Draws, device: &Device) -> Result<MaskedTargets, DataError> {
+        let length = |row: &Vec<TokenRow>| row.iter().map(TokenRow::len).sum();
+        let seq: usize = rows.iter().map(length).max().unwrap_or(0);
+        let (mut at, mut tokens) = (vec![], vec![]);
+        for (index, row) in rows.iter_mut().enumerate() {
+            let (mut start, mut rng) = (index * seq, draws.stream(index));
+            for document in row {
+                for (place, id) in self.mask(document, &mut rng) {
+                    at.push((start + place) as i64);
+                    tokens.push(i64::from(id));
+                }
+                start += document.len();
+            }
+        }
+        if at.is_empty() {
+            return Err(DataError::NothingToMask { rows: rows.len() });
+        }
+        let count = [at.len()];
+        Ok(MaskedTargets {
+            at: Tensor::from_data(TensorData::new(at, count), device),
+            tokens: Tensor::from_data(TensorData::new(tokens, count), device),
+        })
     }
 
     /// What is masked together: the places of a word, or single places.
@@ -102,24 +127,9 @@ impl Objective for MaskedLanguage {
         draws: &Draws,
         device: &Device,
     ) -> Result<Batch<TextInput, MaskedTargets>, DataError> {
-        let mut rows: Vec<TokenRow> = examples.iter().map(|row| (*row).clone()).collect();
-        let seq = rows.iter().map(TokenRow::len).max().unwrap_or(0);
-        let (mut at, mut tokens) = (vec![], vec![]);
-        for (index, row) in rows.iter_mut().enumerate() {
-            for (place, id) in self.mask(row, draws.stream(index)) {
-                at.push((index * seq + place) as i64);
-                tokens.push(i64::from(id));
-            }
-        }
-        if at.is_empty() {
-            return Err(DataError::NothingToMask { rows: rows.len() });
-        }
-        let count = [at.len()];
-        let targets = MaskedTargets {
-            at: Tensor::from_data(TensorData::new(at, count), device),
-            tokens: Tensor::from_data(TensorData::new(tokens, count), device),
-        };
-        let padded = pad_rows(&rows.iter().collect::<Vec<_>>(), self.pad_id);
+        let mut rows: Vec<Vec<TokenRow>> = examples.iter().map(|row| vec![(*row).clone()]).collect();
+        let targets = self.targets(&mut rows, draws, device)?;
+        let padded = pad_rows(&rows.iter().flatten().collect::<Vec<_>>(), self.pad_id);
         Ok(Batch { input: text_input(padded, device), targets })
     }
 
@@ -138,5 +148,19 @@ impl Objective for MaskedLanguage {
 
     fn is_truncated(&self, example: &TokenRow) -> Option<bool> {
         Some(example.truncated)
+    }
+}
+
+impl ByDocument for MaskedLanguage {
+    fn packed_batch(
+        &self,
+        rows: &[&[TokenRow]],
+        draws: &Draws,
+        device: &Device,
+    ) -> Result<Batch<TextInput, MaskedTargets>, DataError> {
+        let mut rows: Vec<Vec<TokenRow>> = rows.iter().map(|row| row.to_vec()).collect();
+        let targets = self.targets(&mut rows, draws, device)?;
+        let padded = pad_documents(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>(), self.pad_id);
+        Ok(Batch { input: text_input(padded, device), targets })
     }
 }

@@ -34,7 +34,11 @@ impl<O: Objective<Input = TextInput>> Objective for Mirrored<O> {
         draws: &Draws,
         device: &Device,
     ) -> Result<Batch<Seq2SeqInput, O::Targets>, DataError> {
-        let Batch { input: TextInput { ids, mask, .. }, targets } = self.objective.batch(examples, draws, device)?;
+        let Batch { input, targets } = self.objective.batch(examples, draws, device)?;
+        let TextInput { ids, mask, documents, .. } = input;
+        if documents.is_some() {
+            return Err(DataError::Packed);
+        }
         Ok(Batch { input: Seq2SeqInput::mirrored(MaskedIds { ids, mask }, self.start), targets })
     }
 

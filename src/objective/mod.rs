@@ -2,17 +2,22 @@
 //! with the data and masked tokens are made by the same trait.
 
 mod answering;
+mod blocks;
+mod causal_language;
 mod choices;
 mod classification;
 mod distillation;
 mod masked_language;
 mod mirrored;
 mod numbers;
+mod packed;
 mod tagging;
 mod text_to_text;
 mod two_texts;
 
 pub use answering::{QuestionAnswering, SpanRow, SpanRows};
+pub use blocks::Blocks;
+pub use causal_language::CausalLanguage;
 pub use choices::{ChoiceExample, ChoiceRows, Choosing};
 pub(crate) use classification::hash_row;
 pub use classification::{LabelledRow, TextClassification, text_input};
@@ -20,6 +25,7 @@ pub use distillation::{Distillation, Taught};
 pub use masked_language::{MaskedLanguage, Masking};
 pub use mirrored::Mirrored;
 pub use numbers::{NumberRow, TextNumbers};
+pub use packed::{ByDocument, Packed};
 pub use tagging::{TaggedRow, TokenTagging};
 pub use text_to_text::{PairRow, TextToText};
 pub use two_texts::{TextSimilarity, TwoRows, TwoTextClassification};

@@ -1,3 +1,4 @@
+use super::flow::check_flow;
 use super::{Inventory, InventoryError};
 use crate::backbone::Backbone;
 use crate::model::Model;
@@ -10,8 +11,9 @@ use std::collections::HashSet;
 /// The contract that every backbone keeps: each stage changes with the parameters it owns and with no others.
 ///
 /// Runs every stage with only the stages it says it reads, then with all other parameters changed (the bytes must stay),
-/// with its own changed (they must not), and after the stages it does not read (what it makes must stay). Freezing and
-/// caching rest on this; call it in a test of your backbone.
+/// with its own changed (they must not), and after the stages it does not read (what it makes must stay). Gradients that are
+/// handed from stage to stage must be those of one graph. Freezing, caching and gradient checkpointing rest on this; call it
+/// in a test of your backbone.
 ///
 /// # Errors
 /// [`InventoryError`] names the stage that breaks it.
@@ -42,7 +44,7 @@ pub fn check_stages<B: Backbone, H: Module + ModuleDisplay>(
             return Err(wrong("reads what a stage made that is not among its `reads`"));
         }
     }
-    Ok(())
+    check_flow(&backbone, &inventory, input)
 }
 
 /// Whether what a stage makes changes when the stages that it does not read run before it.

@@ -137,6 +137,14 @@ pub enum InventoryError {
         /// What was seen.
         what: String,
     },
+    /// A stage, or the state that it makes, cannot be run in parts.
+    #[error("stage `{stage}` {what}")]
+    WrongState {
+        /// The stage.
+        stage: String,
+        /// What was seen, and the mend.
+        what: String,
+    },
 }
 
 impl Inventory {

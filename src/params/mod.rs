@@ -4,6 +4,7 @@
 mod apply;
 mod change;
 mod contract;
+mod flow;
 mod freeze;
 mod freeze_error;
 mod freeze_text;

@@ -17,6 +17,12 @@ pub struct Fit {
     pub batch_size: usize,
     /// Micro-batches of an optimizer step; their loss is divided by the weight of the whole step.
     pub accumulation: usize,
+    /// Keeps the states between stages instead of everything that a backward pass reads, and runs each stage again in the
+    /// backward pass ([Chen et al., 2016](https://arxiv.org/abs/1604.06174)): activations take about what one stage needs,
+    /// and a step about a third more time. It trains the same, to within rounding. Layers of one's own must repeat
+    /// themselves: they draw from a [`RandomScope`](crate::nn::RandomScope).
+    #[serde(default)]
+    pub gradient_checkpointing: bool,
     /// Learning rates and weight decay.
     pub rates: Rates,
     /// The optimizer, with its constants.
@@ -101,6 +107,7 @@ impl Default for Fit {
             max_steps: None,
             batch_size: 32,
             accumulation: 1,
+            gradient_checkpointing: false,
             rates: Rates::new(5e-5),
             optimizer: OptimizerConfig::default(),
             schedule: Schedule::Linear { warmup: Warmup::Ratio(0.1) },

@@ -92,6 +92,14 @@ pub enum TrainError {
         /// The parameters.
         paths: Vec<String>,
     },
+    /// A stage that is not a function of its input, its weights and the random scope.
+    #[error(
+        "stage `{stage}` gave another result when it ran again for its backward pass; let what is random in it draw from `nn::RandomScope`, and batch statistics be `nn::BatchNorm`'s, or leave `gradient_checkpointing` out"
+    )]
+    NotRepeated {
+        /// Its name.
+        stage: String,
+    },
     /// Every label of a step is ignored.
     #[error(
         "step {step} has nothing to learn from: every label of examples {examples:?} is ignored; look at the labels"
@@ -123,7 +131,7 @@ pub enum TrainError {
     MemoryUnknown,
     /// A run does not fit into memory, however small its micro-batches.
     #[error(
-        "even micro-batches of {batch_size} rows would need {} of at most {}; cut examples shorter, freeze more, cache less, or allow more",
+        "even micro-batches of {batch_size} rows would need {} of at most {}; set `gradient_checkpointing`, cut examples shorter, freeze more, cache less, or allow more",
         super::bytes(*peak), super::bytes(*budget)
     )]
     DoesNotFit {

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::head::TaskHead;
 use crate::metric::Scores;
 use crate::model::Model;
+use crate::nn::ReuseScope;
 use crate::objective::{Draws, Objective};
 use crate::params::Inventory;
 use burn::module::Module;
@@ -101,6 +102,7 @@ where
     if examples.is_empty() {
         return Err(TrainError::NoData { set: "evaluation" }.into());
     }
+    let _reuse = ReuseScope::new();
     let model = model.valid();
     let device = plain_device(&model);
     let mut scores = Scores::default();

@@ -17,7 +17,7 @@ use crate::data::BatchOrder;
 use crate::error::Error;
 use crate::head::TaskHead;
 use crate::model::Model;
-use crate::nn::PrecisionScope;
+use crate::nn::{PrecisionScope, ReuseScope};
 use crate::objective::Objective;
 use crate::optim::{Averager, Optimizer};
 use crate::params::{Freeze, FreezePolicy, Inventory, Progress, TrainPlan};
@@ -50,6 +50,7 @@ where
     H: TaskHead<B::Features>,
     O: Objective<Input = B::Input, Targets = H::Targets>,
 {
+    let _reuse = ReuseScope::new();
     let mut run = begin(model, objective, data, policy, config, observers)?;
     let begun = run.go_on().and_then(|()| run.foretell());
     let done = begun.and_then(|()| run.train()).and_then(|()| run.finish());

@@ -17,6 +17,7 @@ mod monitor;
 mod observe;
 mod observer;
 mod observers;
+mod pass;
 mod planning;
 mod probe;
 mod process;

@@ -1,6 +1,7 @@
 //! When a run asks its freeze policy, and what becomes of the answer.
 
 use super::fit::Run;
+use super::pass::Graph;
 use super::probe::{measure, probe_batches};
 use super::{Evaluation, Event, Fit};
 use crate::backbone::Backbone;
@@ -30,6 +31,11 @@ impl Planning {
     /// The steps that were finished when the plain stages became what they are.
     pub(super) fn plain_since(&self) -> usize {
         self.plain_since
+    }
+
+    /// Whether something begins to train after so many finished steps.
+    pub(super) fn begins(&self, step: usize) -> bool {
+        self.since.values().any(|since| *since == step)
     }
 
     /// The factor on the rate of a parameter that thawed less than `rewarm` steps ago. What trains from the start has
@@ -78,7 +84,8 @@ where
             self.plan = TrainPlan::of(&self.inventory, &trains, &self.config.rates)?;
         } else if self.policy.needs_gradients() {
             let (batches, seed) = (probe_batches(batches), self.config.seed);
-            self.planning.gradients = Some(measure(self.model, self.objective, self.data.train, batches, seed)?);
+            let graph = Graph::of(self.config, false);
+            self.planning.gradients = Some(measure(self.model, self.objective, self.data.train, batches, seed, graph)?);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Gradients beside weights, before a run: what [`Freeze::Surgical`] chooses by.
 
 use super::evaluate::plain_device;
+use super::pass::Graph;
 use super::step::{Forward, Gradients, Place};
 use super::{Data, Fit, TrainError};
 use crate::backbone::Backbone;
@@ -44,7 +45,7 @@ where
     }
     let indices: Vec<usize> = (0..examples.len()).collect();
     let batches: Vec<Vec<usize>> = indices.chunks(batch_size.max(1)).map(<[usize]>::to_vec).collect();
-    measure(model, objective, examples, &batches, seed)
+    measure(model, objective, examples, &batches, seed, Graph::Whole)
 }
 
 /// The plan that [`fit`](super::fit) would begin with; the gradients that the policy needs are measured.
@@ -71,7 +72,7 @@ where
             let lengths: Vec<usize> = data.train.iter().map(|example| objective.length(example)).collect();
             let Fit { batch_size, seed, bucket, .. } = *config;
             let batches = BatchOrder { batch_size, seed, shuffle: true, bucket }.batches(&lengths, 0);
-            Some(measure(model, objective, data.train, probe_batches(&batches), seed)?)
+            Some(measure(model, objective, data.train, probe_batches(&batches), seed, Graph::of(config, false))?)
         }
     };
     let at = Progress { gradients: gradients.as_ref(), ..Progress::default() };
@@ -94,6 +95,7 @@ pub(super) fn measure<B, H, O>(
     examples: &[O::Example],
     batches: &[Vec<usize>],
     seed: u64,
+    graph: Graph,
 ) -> Result<RelativeGradients, Error>
 where
     B: Backbone,
@@ -116,6 +118,7 @@ where
         examples,
         device: &plain_device(model).autodiff(),
         r_drop: None,
+        graph,
     };
     let Gradients { summed, weight, .. } = forward.gradients(batches, Place { seed, epoch: 0, step: 0 })?;
     let norms = GradientNorms::of(&training, &summed);

@@ -17,9 +17,11 @@ pub(super) fn restart_peak() -> bool {
     cfg!(target_os = "linux") && fs::write("/proc/self/clear_refs", "5").is_ok()
 }
 
-/// Gives memory that was freed back to the system, so that [`resident`] counts what is in use. Without effect where the
-/// allocator is not glibc's.
+/// Gives memory that was freed back to the system, so that [`resident`] counts what is in use; of the allocator's only
+/// glibc's.
 pub(super) fn release() {
+    #[cfg(feature = "flex")]
+    crate::kernel::let_go();
     // No crate has a safe form; the call takes no pointer and may come at any time.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[allow(unsafe_code)]

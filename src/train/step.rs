@@ -2,17 +2,18 @@
 
 use super::cache::{States, run_plain};
 use super::fit::Run;
+use super::pass::{Graph, Pass};
 use super::{Event, StepInfo, StepSeconds, TrainError};
-use crate::backbone::{Backbone, run_stages};
+use crate::backbone::Backbone;
+use crate::backbone::trail::Begin;
 use crate::error::Error;
-use crate::head::{Loss, TaskHead};
+use crate::head::TaskHead;
 use crate::model::Model;
 use crate::nn::RandomScope;
 use crate::objective::{Batch, Draws, Objective};
 use crate::optim::{GradientNorms, Update, not_finite};
 use crate::params::missing_gradients;
 use crate::random::mix;
-use crate::rows::RowsExt;
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Device;
@@ -28,7 +29,8 @@ pub(super) struct Place {
     pub(super) step: usize,
 }
 
-/// What a step reads: a plain snapshot for the plain stages, the same weights on the autodiff device for the rest.
+/// What a step reads: a plain snapshot for the plain stages and for passes without a graph, the same weights on the autodiff
+/// device for the rest.
 #[derive(Debug)]
 pub(super) struct Forward<'a, B: Backbone, H, O: Objective> {
     pub(super) snapshot: &'a Model<B, H>,
@@ -39,13 +41,7 @@ pub(super) struct Forward<'a, B: Backbone, H, O: Objective> {
     pub(super) examples: &'a [O::Example],
     pub(super) device: &'a Device,
     pub(super) r_drop: Option<f64>,
-}
-
-/// What a forward pass that may drop out begins with.
-#[derive(Clone)]
-pub(super) enum Begin<I, S> {
-    Input(I),
-    State(S),
+    pub(super) graph: Graph,
 }
 
 /// Summed gradients of a step and the loss they belong to: the mean is `loss_sum / weight`.
@@ -70,8 +66,9 @@ where
             let key = [place.seed, place.epoch as u64, place.step as u64, micro as u64];
             let scope = RandomScope::new(mix(&key));
             let (start, data_before) = (Instant::now(), seconds.data);
-            let loss = self.loss(indices, place, &mut seconds)?;
+            let pass = self.forward(indices, place, &mut seconds)?;
             drop(scope);
+            let loss = &pass.loss;
             if loss.weight <= 0.0 {
                 continue;
             }
@@ -83,7 +80,7 @@ where
             loss_sum += sum;
             weight += loss.weight;
             let start = Instant::now();
-            let gradients = GradientsParams::from_grads(loss.sum.backward(), self.training);
+            let gradients = pass.backward(self, &mut || ())?;
             accumulator.accumulate(self.training, gradients);
             seconds.backward += start.elapsed().as_secs_f64();
         }
@@ -93,11 +90,11 @@ where
         Ok(Gradients { summed: accumulator.grads(), loss_sum, weight, seconds })
     }
 
-    fn loss(&self, indices: &[usize], place: Place, seconds: &mut StepSeconds) -> Result<Loss, Error> {
+    fn forward(&self, indices: &[usize], place: Place, seconds: &mut StepSeconds) -> Result<Pass<B>, Error> {
         let start = Instant::now();
         let batch = self.batch(indices, place)?;
         seconds.data += start.elapsed().as_secs_f64();
-        self.loss_of(self.begin(batch.input, indices)?, batch.targets)
+        self.pass(self.begin(batch.input, indices)?, batch.targets)
     }
 
     /// The examples with these indices, their targets checked.
@@ -109,43 +106,15 @@ where
         Ok(batch)
     }
 
-    /// The loss of what a batch begins with.
-    pub(super) fn loss_of(&self, begin: Begin<B::Input, B::State>, targets: H::Targets) -> Result<Loss, Error> {
-        let head = &self.training.head;
-        let Some(alpha) = self.r_drop else {
-            return Ok(head.loss(self.features(begin), targets));
-        };
-        let (first, second) = (self.features(begin.clone()), self.features(begin));
-        let loss = head.r_drop(first, second, targets, alpha).ok_or(TrainError::NoRDrop)?;
-        match RandomScope::sites() {
-            0 => Err(TrainError::NothingDropsOut.into()),
-            _ => Ok(loss),
-        }
-    }
-
-    /// What the stages that are not plain make of a beginning.
-    fn features(&self, begin: Begin<B::Input, B::State>) -> B::Features {
-        let backbone = &self.training.backbone;
-        let state = match begin {
-            Begin::State(state) => state,
-            Begin::Input(input) => backbone.embed(input),
-        };
-        let rest = (1..self.plain.len()).filter(|stage| !self.plain[*stage]);
-        backbone.finish(run_stages(backbone, rest, H::POOLED_ONLY, state))
-    }
-
-    /// The state after the plain stages, or the input where the first stage is none, on the autodiff device.
+    /// The state after the plain stages, or the input where the first stage is none.
     pub(super) fn begin(&self, input: B::Input, indices: &[usize]) -> Result<Begin<B::Input, B::State>, Error> {
         if let Some(state) = self.cache.and_then(|cache| cache.get(indices)) {
-            return Ok(Begin::State(state.lift(self.device)));
+            return Ok(Begin::State(state));
         }
         self.training.backbone.check(&input)?;
         Ok(match self.plain.first() {
-            Some(true) => {
-                let state = run_plain(&self.snapshot.backbone, self.plain, H::POOLED_ONLY, input);
-                Begin::State(state.lift(self.device))
-            }
-            _ => Begin::Input(input.lift(self.device)),
+            Some(true) => Begin::State(run_plain(&self.snapshot.backbone, self.plain, H::POOLED_ONLY, input)),
+            _ => Begin::Input(input),
         })
     }
 }
@@ -171,12 +140,13 @@ where
         let start = Instant::now();
         let place = Place { seed: self.config.seed, epoch, step: self.report.steps };
         let mixout = self.mixout(place);
-        let training = match &mixout {
-            Some(mixout) => mixout.mix(self.model.clone()).train(),
-            None => self.model.clone().train(),
+        let plain = match &mixout {
+            Some(mixout) => mixout.mix(self.model.clone()),
+            None => self.model.clone(),
         };
+        let training = plain.clone().train();
         let forward = Forward {
-            snapshot: &*self.model,
+            snapshot: &plain,
             training: &training,
             plain: &self.plan.plain,
             cache: self.train_cache.as_ref(),
@@ -184,6 +154,7 @@ where
             examples: self.data.train,
             device: &self.device,
             r_drop: self.config.regularisation.r_drop,
+            graph: self.graph(place.step),
         };
         let Gradients { mut summed, loss_sum, weight, mut seconds } = forward.gradients(micro_batches, place)?;
         let update_start = Instant::now();

@@ -92,7 +92,7 @@ fn token_classes_and_text_classes_of_a_roberta_have_keys_of_their_own() {
     let loaded = checkpoint.model(&Model { head: fresh_head, ..model.clone() }).unwrap().module;
     let logits = |model: &Model<Roberta, TokenClassifier>| {
         let ids = Tensor::<2, Int>::from_ints([[2, 9, 11, 7]], &device());
-        let input = TextInput { type_ids: ids.zeros_like(), mask: ids.clone().not_equal_elem(0), ids };
+        let input = TextInput { type_ids: ids.zeros_like(), mask: ids.clone().not_equal_elem(0), documents: None, ids };
         model.forward(input).into_data()
     };
     assert_eq!(logits(&loaded), logits(&model));
@@ -197,7 +197,7 @@ fn a_row_of_masks_alone_is_finite() {
     let config = json!({ "position_embedding_type": "rotary", "token_dropout": true, "mask_token_id": 4 });
     let (_, Model { backbone: esm, .. }) = fresh::<Esm>(sizes(config), Pooling::Mean);
     let ids = Tensor::<2, Int>::from_ints([[4, 4, 4], [0, 0, 0]], &device());
-    let input = TextInput { type_ids: ids.zeros_like(), mask: ids.clone().not_equal_elem(0), ids };
+    let input = TextInput { type_ids: ids.zeros_like(), mask: ids.clone().not_equal_elem(0), documents: None, ids };
     let hidden = esm.forward(input).hidden;
     assert!(hidden.into_data().iter::<f32>().all(f32::is_finite));
 }
@@ -206,7 +206,7 @@ fn a_row_of_masks_alone_is_finite() {
 fn rotary_positions_have_no_limit_and_absolute_ones_do() {
     let rows = |seq| {
         let ids = Tensor::<2, Int>::full([1, seq], 5, &device());
-        TextInput { type_ids: ids.zeros_like(), mask: ids.clone().not_equal_elem(0), ids }
+        TextInput { type_ids: ids.zeros_like(), mask: ids.clone().not_equal_elem(0), documents: None, ids }
     };
     let (_, rotary) = fresh::<Esm>(sizes(json!({ "position_embedding_type": "rotary" })), Pooling::Mean);
     assert_eq!((rotary.backbone.positions(), rotary.backbone.check(&rows(40))), (None, Ok(())));

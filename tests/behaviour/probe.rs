@@ -38,7 +38,7 @@ impl Objective for Fixture {
             Tensor::<2, Int>::from_data(TensorData::new(values, [rows.len(), width]), device)
         };
         let mask = table("attention_mask").equal_elem(1);
-        let input = TextInput { ids: table("input_ids"), type_ids: table("token_type_ids"), mask };
+        let input = TextInput { ids: table("input_ids"), type_ids: table("token_type_ids"), mask, documents: None };
         Ok(Batch { input, targets: table("labels").reshape([rows.len()]) })
     }
 }

@@ -32,6 +32,7 @@ fn fixture<H: Module + ModuleDisplay>(name: &str, head: H) -> (TextFeatures, H, 
         ids: ints(&inputs, "input_ids"),
         type_ids: ints(&inputs, "token_type_ids"),
         mask: ints::<2>(&inputs, "attention_mask").bool(),
+        documents: None,
     };
     let expected = Tensors::open_file(folder(name).join("expected.safetensors")).unwrap();
     (backbone.forward(input), head, inputs, expected)

@@ -25,7 +25,7 @@ use super::support::*;
 const SIDE: usize = 16;
 
 /// Images made from their number, of four classes.
-struct Images;
+pub(super) struct Images;
 
 impl Objective for Images {
     type Example = usize;
@@ -68,11 +68,11 @@ where
     (Model::new(backbone, B::classifier(&config, 4, 3, &device())), config)
 }
 
-fn resnet() -> Model<ResNet, Classifier> {
+pub(super) fn resnet() -> Model<ResNet, Classifier> {
     model(json!({"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 2], "layer_type": "basic"})).0
 }
 
-fn vit_config() -> Value {
+pub(super) fn vit_config() -> Value {
     json!({"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12,
         "image_size": SIDE, "patch_size": 4, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1})
 }
@@ -269,7 +269,7 @@ fn a_text_counts_up_to_its_end_token_and_pairs_must_be_pairs() {
         let mask: Vec<bool> = ids.iter().map(|id| *id != 0).collect();
         let mask = Tensor::from_data(TensorData::new(mask, shape), &device());
         let ids = Tensor::from_data(TensorData::new(ids, shape), &device());
-        TextInput { type_ids: Tensor::zeros(shape, &device()), ids, mask }
+        TextInput { type_ids: Tensor::zeros(shape, &device()), ids, mask, documents: None }
     };
     let texts = |ids, rows| {
         let features = model.backbone.text.forward(text(ids, rows));

@@ -28,6 +28,10 @@ enum Fault {
     Unowned,
     /// A stage owns a path where there is nothing.
     Absent,
+    /// `second` also adds what the start made, which the state does not show.
+    Hides,
+    /// `first` counts twice under autodiff.
+    Moody,
 }
 
 /// A backbone of two independent towers, each of which adds one vector.
@@ -58,6 +62,7 @@ impl Tower {
 struct TowersState {
     first: Tensor<2>,
     second: Tensor<2>,
+    hidden: Option<Tensor<2>>,
 }
 rekindle::rows!(TowersState { first, second });
 
@@ -77,16 +82,21 @@ impl Backbone for Towers {
     }
     fn embed(&self, input: Tensor<2>) -> TowersState {
         let start = self.start.forward(input);
-        TowersState { first: start.clone(), second: start }
+        let hidden = (self.fault == Fault::Hides).then(|| start.clone());
+        TowersState { first: start.clone(), second: start, hidden }
     }
-    fn stage(&self, index: usize, TowersState { first, second }: TowersState) -> TowersState {
-        match (index, self.fault) {
-            (1, Fault::Leaks) => TowersState { first: self.second.forward(self.first.forward(first)), second },
-            (1, _) => TowersState { first: self.first.forward(first), second },
-            (_, Fault::Idle) => TowersState { first, second: second * 2.0 },
-            (_, Fault::ReadsMore) => TowersState { second: self.second.forward(second + first.clone()), first },
-            _ => TowersState { first, second: self.second.forward(second) },
-        }
+    fn stage(&self, index: usize, TowersState { first, second, hidden }: TowersState) -> TowersState {
+        let twice = self.fault == Fault::Moody && first.device().is_autodiff();
+        let (first, second) = match (index, self.fault) {
+            (1, Fault::Leaks) => (self.second.forward(self.first.forward(first)), second),
+            (1, _) if twice => (self.first.forward(self.first.forward(first)), second),
+            (1, _) => (self.first.forward(first), second),
+            (_, Fault::Idle) => (first, second * 2.0),
+            (_, Fault::ReadsMore) => (first.clone(), self.second.forward(second + first)),
+            (_, Fault::Hides) => (first, self.second.forward(second) + hidden.clone().expect("what the start made")),
+            _ => (first, self.second.forward(second)),
+        };
+        TowersState { first, second, hidden }
     }
     fn finish(&self, state: TowersState) -> Tensor<2> {
         state.first + state.second
@@ -112,6 +122,8 @@ fn a_broken_contract_is_caught_by_name() {
         (Fault::ReadsMore, "stage `second.add` reads what a stage made that is not among its `reads`"),
         (Fault::Unowned, "no stage owns `backbone.second.add`"),
         (Fault::Absent, "stage `third` owns `third`"),
+        (Fault::Hides, "stage `start` loses gradients where stages run one by one"),
+        (Fault::Moody, "stage `first.add` gives another result when it runs again"),
     ] {
         let error = check(fault).err().map_or_else(String::new, |error| error.to_string());
         assert!(error.contains(named), "{fault:?}: {error}");

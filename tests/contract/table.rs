@@ -223,5 +223,6 @@ fn text() -> TextInput {
         ids: Tensor::from_data(TensorData::new(ids, shape), &device),
         type_ids: Tensor::from_data(TensorData::new(vec![0i64; 10], shape), &device),
         mask: Tensor::from_data(TensorData::new(mask, shape), &device),
+        documents: None,
     }
 }

@@ -136,7 +136,12 @@ impl Inputs {
             true => flat(name),
             false => Ok(ids.full_like(value)),
         };
-        Ok(TextInput { type_ids: or("token_type_ids", 0)?, mask: or("attention_mask", 1)?.equal_elem(1), ids })
+        Ok(TextInput {
+            type_ids: or("token_type_ids", 0)?,
+            mask: or("attention_mask", 1)?.equal_elem(1),
+            documents: None,
+            ids,
+        })
     }
 
     /// What a vision backbone reads of some rows.

@@ -1,7 +1,7 @@
 use super::config::Sizes;
-use crate::nn::{Dropout, Init, Linear, RmsNorm, Rotary, Scoring, attend, linear, merge_heads, split_heads};
+use crate::nn::{Dropout, Init, Linear, RmsNorm, Rotary, Scoring, Visible, attend, linear, merge_heads, split_heads};
 use burn::module::Module;
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::Tensor;
 
 /// What a layer's attention is made of.
 #[derive(Clone, Debug)]
@@ -79,12 +79,12 @@ impl RotaryAttention {
     }
 
     /// `[batch, seq, hidden]` to `[batch, seq, hidden]`.
-    pub(super) fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
+    pub(super) fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
         let Rotated { heads, groups, .. } = self.rotated;
         let query = normal_heads(&self.q_norm, linear(&self.q_proj, hidden.clone()), heads);
         let key = normal_heads(&self.k_norm, linear(&self.k_proj, hidden.clone()), groups);
         let value = split_heads(linear(&self.v_proj, hidden), groups);
-        linear(&self.o_proj, self.rotated.mix(query, key, value, mask, &self.dropout))
+        linear(&self.o_proj, self.rotated.mix(query, key, value, visible, &self.dropout))
     }
 
     /// Sum of the widths of all heads.
@@ -124,12 +124,11 @@ impl Rotated {
         query: Tensor<4>,
         key: Tensor<4>,
         value: Tensor<4>,
-        mask: &Tensor<2, Bool>,
+        visible: &Visible,
         dropout: &Dropout,
     ) -> Tensor<3> {
-        let rotation = self.rotary.rotation(query.dims()[2], &query.device().inner());
-        let (query, key) = (rotation.apply(query), rotation.apply(key));
-        merge_heads(attend(query, key, value, self.scoring, Some(mask.clone()), dropout))
+        let [query, key] = visible.rotate(&self.rotary, [query, key]);
+        merge_heads(attend(query, key, value, self.scoring, visible.clone(), dropout))
     }
 
     /// Sum of the widths of all heads.

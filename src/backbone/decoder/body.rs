@@ -27,8 +27,9 @@ pub(super) fn stage<L: DecoderLayer>(
     index: usize,
     mut state: TextState,
 ) -> TextState {
+    let visible = state.visible();
     state.hidden = match layers.get(index - 1) {
-        Some(layer) => layer.forward(state.hidden, &state.mask),
+        Some(layer) => layer.forward(state.hidden, &visible),
         None => norm(state.hidden),
     };
     state

@@ -19,8 +19,7 @@ impl Frame {
         vocabulary: usize,
         positions: Option<usize>,
     ) -> Result<(), InputError> {
-        InputError::check_shapes(input)?;
-        InputError::check_length(&input.ids, positions.unwrap_or(usize::MAX))?;
+        InputError::check_documents(input, positions.unwrap_or(usize::MAX))?;
         InputError::check_ids("token", &input.ids, vocabulary)?;
         match self.pooling {
             Pooling::LastToken => self.check_padding(input),
@@ -53,7 +52,7 @@ impl Frame {
             None => hidden,
         };
         let last_token = (self.pooling == Pooling::LastToken).then(|| self.last_token(&input.ids));
-        TextState { last_token, ..TextState::new(hidden, input.mask) }
+        TextState { last_token, ..TextState::packed(hidden, input.mask, input.documents) }
     }
 }
 
@@ -65,7 +64,12 @@ mod tests {
     fn input(ids: [[i64; 4]; 2], mask: [[bool; 4]; 2]) -> TextInput {
         let device = crate::nn::test_device();
         let ids = Tensor::<2, Int>::from_data(ids, &device);
-        TextInput { type_ids: ids.zeros_like(), ids, mask: Tensor::<2, Bool>::from_data(mask, &device) }
+        TextInput {
+            type_ids: ids.zeros_like(),
+            ids,
+            mask: Tensor::<2, Bool>::from_data(mask, &device),
+            documents: None,
+        }
     }
 
     fn last(frame: &Frame, ids: [[i64; 4]; 2]) -> Vec<i64> {

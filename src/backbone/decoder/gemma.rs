@@ -7,9 +7,9 @@ use super::body::{RotaryConfig, rotary_decoder};
 use super::config::{LayerKind, Sizes};
 use super::layer::DecoderLayer;
 use super::{Gemma2Config, Gemma3Config};
-use crate::nn::{Activation, GatedMlp, Init, RmsNorm, Scoring};
+use crate::nn::{Activation, GatedMlp, Init, RmsNorm, Scoring, Visible};
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 
 /// Gemma's layer: norms before and after attention and the gated feed-forward layer.
 #[derive(Module, Debug)]
@@ -38,8 +38,8 @@ impl GemmaLayer {
 }
 
 impl DecoderLayer for GemmaLayer {
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
-        let mixed = self.self_attn.forward(self.input_layernorm.forward(hidden.clone()), mask);
+    fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
+        let mixed = self.self_attn.forward(self.input_layernorm.forward(hidden.clone()), visible);
         let hidden = hidden + self.post_attention_layernorm.forward(mixed);
         let inner = self.mlp.forward(self.pre_feedforward_layernorm.forward(hidden.clone()));
         hidden + self.post_feedforward_layernorm.forward(inner)

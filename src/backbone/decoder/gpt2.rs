@@ -8,10 +8,11 @@ use super::frame::Frame;
 use super::layer::DecoderLayer;
 use crate::backbone::{Backbone, InputError, Pooling, Stages, TextFeatures, TextInput, TextState};
 use crate::nn::{
-    Activation, Dropout, Embedding, Init, LayerNorm, Linear, Reach, Scoring, attend, linear, merge_heads, split_heads,
+    Activation, Dropout, Embedding, Init, LayerNorm, Linear, Reach, Scoring, Visible, attend, linear, merge_heads,
+    split_heads,
 };
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::tensor::{Device, Tensor};
 
 /// The GPT-2 decoder. Parameters are called as in Transformers' files, but that `transformer` is the backbone.
 #[derive(Module, Debug)]
@@ -61,9 +62,7 @@ impl Backbone for Gpt2 {
         mixing_operations(&self.h, stage, seq)
     }
     fn embed(&self, input: TextInput) -> TextState {
-        let [_, seq] = input.ids.dims();
-        let positions = Tensor::<1, Int>::arange(0..seq as i64, &input.ids.device()).unsqueeze();
-        let sum = self.wte.forward(input.ids.clone()) + self.wpe.forward(positions);
+        let sum = self.wte.forward(input.ids.clone()) + self.wpe.forward(input.positions());
         self.frame.state(self.drop.forward(sum), input)
     }
     fn stage(&self, index: usize, state: TextState) -> TextState {
@@ -109,8 +108,8 @@ impl Gpt2Layer {
 }
 
 impl DecoderLayer for Gpt2Layer {
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
-        let mixed = self.attn.forward(self.ln_1.forward(hidden.clone()), mask);
+    fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
+        let mixed = self.attn.forward(self.ln_1.forward(hidden.clone()), visible);
         let hidden = self.dropout.forward(mixed) + hidden;
         let inner = self.mlp.forward(self.ln_2.forward(hidden.clone()));
         hidden + self.dropout.forward(inner)
@@ -133,10 +132,10 @@ struct Gpt2Attention {
 }
 
 impl Gpt2Attention {
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
+    fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
         let all = split_heads(linear(&self.c_attn, hidden), 3 * self.heads);
         let [query, key, value] = [0, 1, 2].map(|part| all.clone().narrow(1, part * self.heads, self.heads));
-        let mixed = attend(query, key, value, self.scoring, Some(mask.clone()), &self.dropout);
+        let mixed = attend(query, key, value, self.scoring, visible.clone(), &self.dropout);
         linear(&self.c_proj, merge_heads(mixed))
     }
 }

@@ -7,9 +7,9 @@ use super::body::{mixing_operations, pretrained_decoder, stage};
 use super::frame::Frame;
 use super::layer::DecoderLayer;
 use crate::backbone::{Backbone, InputError, Pooling, Stages, TextFeatures, TextInput, TextState};
-use crate::nn::{Activation, Dropout, Embedding, Init, LayerNorm, Linear, linear, split_heads};
+use crate::nn::{Activation, Dropout, Embedding, Init, LayerNorm, Linear, Visible, linear, split_heads};
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 
 /// The GPT-NeoX decoder. Parameters are called as in Transformers' files, but that `gpt_neox` is the backbone.
 #[derive(Module, Debug)]
@@ -98,8 +98,8 @@ impl NeoxLayer {
 }
 
 impl DecoderLayer for NeoxLayer {
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
-        let mixed = self.attention.forward(self.input_layernorm.forward(hidden.clone()), mask);
+    fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
+        let mixed = self.attention.forward(self.input_layernorm.forward(hidden.clone()), visible);
         let mixed = self.dropout.forward(mixed);
         let inner =
             |read: Tensor<3>| self.dropout.forward(self.mlp.forward(self.post_attention_layernorm.forward(read)));
@@ -139,11 +139,11 @@ impl NeoxAttention {
         }
     }
 
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
+    fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
         let all = split_heads(linear(&self.query_key_value, hidden), self.rotated.heads);
         let width = all.dims()[3] / 3;
         let [query, key, value] = [0, 1, 2].map(|part| all.clone().narrow(3, part * width, width));
-        linear(&self.dense, self.rotated.mix(query, key, value, mask, &self.dropout))
+        linear(&self.dense, self.rotated.mix(query, key, value, visible, &self.dropout))
     }
 }
 

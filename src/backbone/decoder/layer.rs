@@ -1,13 +1,13 @@
 use super::attention::{AttentionPlan, RotaryAttention};
 use super::config::Sizes;
-use crate::nn::{Activation, GatedMlp, Init, RmsNorm};
+use crate::nn::{Activation, GatedMlp, Init, RmsNorm, Visible};
 use burn::module::Module;
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::Tensor;
 
 /// One layer of a decoder.
 pub(super) trait DecoderLayer {
-    /// `[batch, seq, hidden]` to `[batch, seq, hidden]`; `mask`, `[batch, seq]`, is true for real tokens.
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3>;
+    /// `[batch, seq, hidden]` to `[batch, seq, hidden]`; `visible` says what places may look at.
+    fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3>;
 
     /// Width of all attention heads together.
     fn attention_width(&self) -> usize;
@@ -49,8 +49,8 @@ impl PreNormLayer {
 }
 
 impl DecoderLayer for PreNormLayer {
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
-        let mixed = self.self_attn.forward(self.input_layernorm.forward(hidden.clone()), mask);
+    fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
+        let mixed = self.self_attn.forward(self.input_layernorm.forward(hidden.clone()), visible);
         let [hidden, normal] = self.post_attention_layernorm.forward_residual(mixed, hidden, None);
         hidden + self.mlp.forward(normal)
     }

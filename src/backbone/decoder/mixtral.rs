@@ -11,7 +11,7 @@ use crate::backbone::config::{check_total, ensure};
 use crate::backbone::{Backbone, InputError, Pooling, RoutedFeatures, RoutedState, Stages, TextInput};
 use crate::checkpoint::{CheckpointError, KeyMap};
 use crate::head::RoutedCausalLm;
-use crate::nn::{Activation, Embedding, Init, RmsNorm, Scoring, softmax};
+use crate::nn::{Activation, Embedding, Init, RmsNorm, Scoring, Visible, softmax};
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor};
 use serde_json::Value;
@@ -107,8 +107,8 @@ pub(super) struct MixtralLayer {
 
 impl MixtralLayer {
     /// The layer, and the router's logits, `[batch, seq, experts]`.
-    fn route(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> (Tensor<3>, Tensor<3>) {
-        let mixed = self.self_attn.forward(self.input_layernorm.forward(hidden.clone()), mask);
+    fn route(&self, hidden: Tensor<3>, visible: &Visible) -> (Tensor<3>, Tensor<3>) {
+        let mixed = self.self_attn.forward(self.input_layernorm.forward(hidden.clone()), visible);
         let [hidden, normal] = self.post_attention_layernorm.forward_residual(mixed, hidden, None);
         let (inner, logits) = self.block_sparse_moe.forward(normal);
         (hidden + inner, logits)
@@ -116,8 +116,8 @@ impl MixtralLayer {
 }
 
 impl DecoderLayer for MixtralLayer {
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
-        self.route(hidden, mask).0
+    fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
+        self.route(hidden, visible).0
     }
 
     fn attention_width(&self) -> usize {
@@ -181,7 +181,8 @@ impl Backbone for Mixtral {
     fn stage(&self, index: usize, RoutedState { mut text, mut routing }: RoutedState) -> RoutedState {
         match self.layers.get(index - 1) {
             Some(layer) => {
-                let (hidden, logits) = layer.route(text.hidden, &text.mask);
+                let visible = text.visible();
+                let (hidden, logits) = layer.route(text.hidden, &visible);
                 text.hidden = hidden;
                 routing.extend(self.balanced.map(|_| logits));
             }

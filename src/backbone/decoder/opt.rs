@@ -7,10 +7,11 @@ use super::frame::Frame;
 use super::layer::DecoderLayer;
 use crate::backbone::{Backbone, InputError, Pooling, Stages, TextFeatures, TextInput, TextState};
 use crate::nn::{
-    Activation, Dropout, Embedding, Init, LayerNorm, Linear, Reach, Scoring, attend, linear, merge_heads, split_heads,
+    Activation, Dropout, Embedding, Init, LayerNorm, Linear, Reach, Scoring, Visible, attend, linear, merge_heads,
+    split_heads,
 };
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 
 /// Rows of the position table before that of the first token.
 const OFFSET: usize = 2;
@@ -78,7 +79,11 @@ impl Backbone for Opt {
     fn embed(&self, input: TextInput) -> TextState {
         let real = input.mask.clone().int();
         // Real tokens count from 0, and padding stands before them.
-        let positions = real.clone().cumsum(1) * real + (OFFSET as i64 - 1);
+        let counted = match input.documents {
+            Some(_) => (input.positions() + 1) * real,
+            None => real.clone().cumsum(1) * real,
+        };
+        let positions = counted + (OFFSET as i64 - 1);
         let tokens = self.embed_tokens.forward(input.ids.clone());
         let tokens = match &self.project_in {
             Some(project) => linear(project, tokens),
@@ -87,8 +92,9 @@ impl Backbone for Opt {
         self.frame.state(tokens + self.embed_positions.forward(positions), input)
     }
     fn stage(&self, index: usize, mut state: TextState) -> TextState {
+        let visible = state.visible();
         state.hidden = match self.layers.get(index - 1) {
-            Some(layer) => layer.forward(state.hidden, &state.mask),
+            Some(layer) => layer.forward(state.hidden, &visible),
             None => self.end(state.hidden),
         };
         state
@@ -162,8 +168,8 @@ impl OptLayer {
 }
 
 impl DecoderLayer for OptLayer {
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
-        let hidden = self.add(&self.self_attn_layer_norm, hidden, |hidden| self.self_attn.forward(hidden, mask));
+    fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
+        let hidden = self.add(&self.self_attn_layer_norm, hidden, |hidden| self.self_attn.forward(hidden, visible));
         self.add(&self.final_layer_norm, hidden, |hidden| linear(&self.fc2, self.activation.after(&self.fc1, hidden)))
     }
 
@@ -185,10 +191,10 @@ struct OptAttention {
 }
 
 impl OptAttention {
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
+    fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
         let [query, key, value] = [&self.q_proj, &self.k_proj, &self.v_proj]
             .map(|layer| split_heads(linear(layer, hidden.clone()), self.heads));
-        let mixed = attend(query, key, value, self.scoring, Some(mask.clone()), &self.dropout);
+        let mixed = attend(query, key, value, self.scoring, visible.clone(), &self.dropout);
         linear(&self.out_proj, merge_heads(mixed))
     }
 }

@@ -8,9 +8,9 @@ use super::layer::DecoderLayer;
 use crate::backbone::config::check_probabilities;
 use crate::backbone::rope::RopeFields;
 use crate::checkpoint::CheckpointError;
-use crate::nn::{Activation, Dropout, Init, Linear, RmsNorm, Rotary, Scoring, linear, split_heads};
+use crate::nn::{Activation, Dropout, Init, Linear, RmsNorm, Rotary, Scoring, Visible, linear, split_heads};
 use burn::module::Module;
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::Tensor;
 
 decoder_config! {
     /// Phi-3's `config.json`.
@@ -104,8 +104,8 @@ impl Phi3Layer {
 }
 
 impl DecoderLayer for Phi3Layer {
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
-        let mixed = self.self_attn.forward(self.input_layernorm.forward(hidden.clone()), mask);
+    fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
+        let mixed = self.self_attn.forward(self.input_layernorm.forward(hidden.clone()), visible);
         let [hidden, normal] = self.post_attention_layernorm.forward_residual(mixed, hidden, Some(&self.dropout));
         let inner = self.mlp.forward(normal);
         hidden + self.dropout.forward(inner)
@@ -137,13 +137,13 @@ impl FusedAttention {
         }
     }
 
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
+    fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
         let Rotated { heads, groups, .. } = self.rotated;
         let all = split_heads(linear(&self.qkv_proj, hidden), heads + 2 * groups);
         let query = all.clone().narrow(1, 0, heads);
         let key = all.clone().narrow(1, heads, groups);
         let value = all.narrow(1, heads + groups, groups);
-        linear(&self.o_proj, self.rotated.mix(query, key, value, mask, &self.dropout))
+        linear(&self.o_proj, self.rotated.mix(query, key, value, visible, &self.dropout))
     }
 }
 

@@ -1,7 +1,7 @@
 //! ALBERT ([Lan et al., 2020](https://arxiv.org/abs/1909.11942)), as Transformers' `models/albert/modeling_albert.py` runs
 //! it: narrow embeddings, and few layers that are run several times.
 
-use super::embeddings::{Embeddings, counted};
+use super::embeddings::Embeddings;
 use super::layer::Pooler;
 use super::stack::{Encoder, runs_encoder};
 use super::{AlbertConfig, albert_key_map};
@@ -65,13 +65,13 @@ impl Backbone for Albert {
     }
 
     fn check(&self, input: &TextInput) -> Result<(), InputError> {
-        self.embeddings.check(input, self.max_length)
+        self.embeddings.check_documents(input, self.max_length)
     }
 
     fn embed(&self, input: TextInput) -> TextState {
-        let positions = counted(&input.ids);
+        let positions = input.positions();
         let embedded = self.embeddings.forward(input.ids, input.type_ids, positions);
-        TextState::new(linear(&self.embeddings_project, embedded), input.mask)
+        TextState::packed(linear(&self.embeddings_project, embedded), input.mask, input.documents)
     }
 }
 

@@ -1,6 +1,6 @@
 //! BERT ([Devlin et al., 2019](https://arxiv.org/abs/1810.04805)), as Transformers' `models/bert/modeling_bert.py` runs it.
 
-use super::embeddings::{Embeddings, counted};
+use super::embeddings::Embeddings;
 use super::layer::Pooler;
 use super::stack::{Encoder, runs_encoder};
 use super::{BertConfig, bert_key_map};
@@ -62,12 +62,13 @@ impl Backbone for Bert {
     }
 
     fn check(&self, input: &TextInput) -> Result<(), InputError> {
-        self.embeddings.check(input, self.max_length)
+        self.embeddings.check_documents(input, self.max_length)
     }
 
     fn embed(&self, input: TextInput) -> TextState {
-        let positions = counted(&input.ids);
-        TextState::new(self.embeddings.forward(input.ids, input.type_ids, positions), input.mask)
+        let positions = input.positions();
+        let hidden = self.embeddings.forward(input.ids, input.type_ids, positions);
+        TextState::packed(hidden, input.mask, input.documents)
     }
 }
 

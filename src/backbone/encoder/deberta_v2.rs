@@ -6,7 +6,7 @@ use super::deberta_v2_config::DebertaV2Config;
 use super::deberta_v2_keys::deberta_v2_key_map;
 use super::deberta_v2_layer::{Convolution, Distances, Layer};
 use super::dense_head::DenseHead;
-use super::embeddings::{check_tokens, counted};
+use super::embeddings::check_tokens;
 use super::layer::Pooler;
 use crate::backbone::{Backbone, InputError, Pooling, Stages, TextFeatures, TextInput, TextState};
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
@@ -178,7 +178,7 @@ impl Embeddings {
     fn forward(&self, input: &TextInput) -> Tensor<3> {
         let mut sum = self.word_embeddings.forward(input.ids.clone());
         if let Some(table) = &self.position_embeddings {
-            sum = sum + table.forward(counted(&input.ids));
+            sum = sum + table.forward(input.positions());
         }
         if let Some(table) = &self.token_type_embeddings {
             sum = sum + table.forward(input.type_ids.clone());

@@ -3,7 +3,7 @@
 
 use super::dense_head::DenseHead;
 use super::distilbert_config::EPSILON;
-use super::embeddings::{Embeddings, counted};
+use super::embeddings::Embeddings;
 use super::layer::Pooler;
 use super::stack::{Encoder, runs_encoder};
 use super::{DistilBertConfig, distilbert_key_map};
@@ -77,12 +77,13 @@ impl Backbone for DistilBert {
     }
 
     fn check(&self, input: &TextInput) -> Result<(), InputError> {
-        self.embeddings.check(input, self.max_length)
+        self.embeddings.check_documents(input, self.max_length)
     }
 
     fn embed(&self, input: TextInput) -> TextState {
-        let positions = counted(&input.ids);
-        TextState::new(self.embeddings.forward(input.ids, input.type_ids, positions), input.mask)
+        let positions = input.positions();
+        let hidden = self.embeddings.forward(input.ids, input.type_ids, positions);
+        TextState::packed(hidden, input.mask, input.documents)
     }
 }
 

@@ -3,7 +3,7 @@
 //! learns to tell its tokens from the original ones.
 
 use super::dense_head::DenseHead;
-use super::embeddings::{Embeddings, counted};
+use super::embeddings::Embeddings;
 use super::layer::Pooler;
 use super::stack::{Encoder, runs_encoder};
 use super::{ElectraConfig, electra_key_map};
@@ -72,17 +72,17 @@ impl Backbone for Electra {
     }
 
     fn check(&self, input: &TextInput) -> Result<(), InputError> {
-        self.embeddings.check(input, self.max_length)
+        self.embeddings.check_documents(input, self.max_length)
     }
 
     fn embed(&self, input: TextInput) -> TextState {
-        let positions = counted(&input.ids);
+        let positions = input.positions();
         let embedded = self.embeddings.forward(input.ids, input.type_ids, positions);
         let hidden = match &self.embeddings_project {
             Some(project) => linear(project, embedded),
             None => embedded,
         };
-        TextState::new(hidden, input.mask)
+        TextState::packed(hidden, input.mask, input.documents)
     }
 }
 

@@ -56,6 +56,16 @@ impl Embeddings {
     /// Whether the tables have an entry for each id, and `max_length` positions suffice.
     pub(super) fn check(&self, input: &TextInput, max_length: usize) -> Result<(), InputError> {
         check_tokens(&self.word_embeddings, input, max_length)?;
+        self.check_types(input)
+    }
+
+    /// As [`check`](Self::check), of rows that may be packed: the positions must suffice for each document.
+    pub(super) fn check_documents(&self, input: &TextInput, max_length: usize) -> Result<(), InputError> {
+        check_documents(&self.word_embeddings, input, max_length)?;
+        self.check_types(input)
+    }
+
+    fn check_types(&self, input: &TextInput) -> Result<(), InputError> {
         match self.types() {
             0 => Ok(()),
             types => InputError::check_ids("segment", &input.type_ids, types),
@@ -84,10 +94,10 @@ pub(super) fn check_tokens(table: &Embedding, input: &TextInput, max_length: usi
     InputError::check_ids("token", &input.ids, table.weight.dims()[0])
 }
 
-/// Positions counted from 0, `[1, seq]`.
-pub(super) fn counted(ids: &Tensor<2, Int>) -> Tensor<2, Int> {
-    let [_, seq] = ids.dims();
-    Tensor::<1, Int>::arange(0..seq as i64, &ids.device()).unsqueeze()
+/// As [`check_tokens`], of rows that may be packed: `max_length` positions must suffice for each document.
+pub(super) fn check_documents(table: &Embedding, input: &TextInput, max_length: usize) -> Result<(), InputError> {
+    InputError::check_documents(input, max_length)?;
+    InputError::check_ids("token", &input.ids, table.weight.dims()[0])
 }
 
 /// Positions of ids `[batch, seq]` as RoBERTa counts them: real tokens from `padding + 1`, padding stays at `padding`.

@@ -1,7 +1,7 @@
 //! EuroBERT ([Boizard et al., 2025](https://arxiv.org/abs/2503.05500)), as Transformers' `models/eurobert/modeling_eurobert.py`
 //! runs it: LLaMA's layers, in which every token sees every other one.
 
-use super::embeddings::check_tokens;
+use super::embeddings::check_documents;
 use super::eurobert_config::EuroBertConfig;
 use super::eurobert_keys::eurobert_key_map;
 use super::layer::Pooler;
@@ -9,9 +9,9 @@ use super::rotary_mix::{RotaryMix, runs_rotary_layers};
 use crate::backbone::{Backbone, InputError, Pooling, TextInput, TextState};
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
 use crate::head::{Classifier, MaskedLm};
-use crate::nn::{Activation, Embedding, GatedMlp, Init, Linear, Reach, RmsNorm, RopeScaling, Rotary, linear};
+use crate::nn::{Activation, Embedding, GatedMlp, Init, Linear, Reach, RmsNorm, RopeScaling, Rotary, Visible, linear};
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 
 /// The EuroBERT encoder. It does not read segment ids.
 #[derive(Module, Debug)]
@@ -55,11 +55,11 @@ impl Backbone for EuroBert {
     runs_rotary_layers!(norm);
 
     fn check(&self, input: &TextInput) -> Result<(), InputError> {
-        check_tokens(self.table(), input, usize::MAX)
+        check_documents(self.table(), input, usize::MAX)
     }
 
     fn embed(&self, input: TextInput) -> TextState {
-        TextState::new(self.embeddings.forward(input.ids), input.mask)
+        TextState::packed(self.embeddings.forward(input.ids), input.mask, input.documents)
     }
 }
 
@@ -83,8 +83,8 @@ impl Layer {
         }
     }
 
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
-        let mixed = self.attention.forward(self.attention_norm.forward(hidden.clone()), mask);
+    fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
+        let mixed = self.attention.forward(self.attention_norm.forward(hidden.clone()), visible);
         let [hidden, normal] = self.mlp_norm.forward_residual(mixed, hidden, None);
         hidden + self.mlp.forward(normal)
     }
@@ -114,9 +114,9 @@ impl SelfAttention {
         }
     }
 
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
+    fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
         let [query, key, value] = [&self.query, &self.key, &self.value].map(|map| linear(map, hidden.clone()));
-        linear(&self.output, self.mix.forward(query, key, value, mask))
+        linear(&self.output, self.mix.forward(query, key, value, visible))
     }
 }
 

@@ -1,9 +1,11 @@
 //! The layer of BERT and its kin: attention and a feed-forward layer, each added to its input and then normalised.
 
 use crate::backbone::first_token;
-use crate::nn::{Activation, Dropout, Init, LayerNorm, Linear, biased_attention, linear, multi_head_attention};
+use crate::nn::{
+    Activation, Dropout, Init, LayerNorm, Linear, Visible, biased_attention, linear, multi_head_attention,
+};
 use burn::module::Module;
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::Tensor;
 
 /// What a [`Layer`] is made of.
 #[derive(Clone, Copy, Debug)]
@@ -50,10 +52,10 @@ impl Layer {
         &self,
         asking: Tensor<3>,
         hidden: Tensor<3>,
-        mask: &Tensor<2, Bool>,
+        visible: &Visible,
         bias: Option<Tensor<4>>,
     ) -> Tensor<3> {
-        let hidden = self.attention.forward(asking, hidden, mask, bias);
+        let hidden = self.attention.forward(asking, hidden, visible, bias);
         let inner = self.activation.after(&self.intermediate, hidden.clone());
         self.norm.forward_residual(linear(&self.output, inner), hidden, &self.dropout)
     }
@@ -104,19 +106,13 @@ impl SelfAttention {
         }
     }
 
-    fn forward(
-        &self,
-        asking: Tensor<3>,
-        hidden: Tensor<3>,
-        mask: &Tensor<2, Bool>,
-        bias: Option<Tensor<4>>,
-    ) -> Tensor<3> {
+    fn forward(&self, asking: Tensor<3>, hidden: Tensor<3>, visible: &Visible, bias: Option<Tensor<4>>) -> Tensor<3> {
         let query = linear(&self.query, asking.clone());
         let [key, value] = [&self.key, &self.value].map(|layer| linear(layer, hidden.clone()));
-        let (dropout, mask) = (&self.probability_dropout, Some(mask.clone()));
+        let (dropout, visible) = (&self.probability_dropout, visible.clone());
         let mixed = match bias {
-            Some(bias) => biased_attention(query, key, value, self.heads, bias, mask, dropout),
-            None => multi_head_attention(query, key, value, self.heads, mask, dropout),
+            Some(bias) => biased_attention(query, key, value, self.heads, bias, visible, dropout),
+            None => multi_head_attention(query, key, value, self.heads, visible, dropout),
         };
         self.norm.forward_residual(linear(&self.output, mixed), asking, &self.dropout)
     }

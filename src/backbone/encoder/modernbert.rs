@@ -2,7 +2,7 @@
 //! `models/modernbert/modeling_modernbert.py` runs it: each sublayer is normalised before it runs, positions are rotary, the
 //! feed-forward layers are gated, and most layers look at the places nearby only.
 
-use super::embeddings::check_tokens;
+use super::embeddings::check_documents;
 use super::layer::Pooler;
 use super::modernbert_config::ModernBertConfig;
 use super::modernbert_keys::modernbert_key_map;
@@ -10,9 +10,9 @@ use super::rotary_mix::{RotaryMix, runs_rotary_layers};
 use crate::backbone::{Backbone, InputError, LayerKind, Pooling, TextInput, TextState};
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
 use crate::head::{Classifier, MaskedLm, MultipleChoice, SpanHead, TokenClassifier, Transform};
-use crate::nn::{Activation, Dropout, Embedding, Init, LayerNorm, Linear, Reach, RopeScaling, Rotary, linear};
+use crate::nn::{Activation, Dropout, Embedding, Init, LayerNorm, Linear, Reach, RopeScaling, Rotary, Visible, linear};
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 
 /// The ModernBERT encoder. It does not read segment ids.
 #[derive(Module, Debug)]
@@ -77,12 +77,13 @@ impl Backbone for ModernBert {
     runs_rotary_layers!(norm);
 
     fn check(&self, input: &TextInput) -> Result<(), InputError> {
-        check_tokens(self.table(), input, usize::MAX)
+        check_documents(self.table(), input, usize::MAX)
     }
 
     fn embed(&self, input: TextInput) -> TextState {
         let Embeddings { word_embeddings, norm, dropout } = &self.embeddings;
-        TextState::new(dropout.forward(norm.forward(word_embeddings.forward(input.ids))), input.mask)
+        let hidden = dropout.forward(norm.forward(word_embeddings.forward(input.ids)));
+        TextState::packed(hidden, input.mask, input.documents)
     }
 }
 
@@ -112,12 +113,12 @@ impl Layer {
         }
     }
 
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
+    fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
         let normal = match &self.attention_norm {
             Some(norm) => norm.forward(hidden.clone()),
             None => hidden.clone(),
         };
-        let hidden = hidden + self.attention.forward(normal, mask);
+        let hidden = hidden + self.attention.forward(normal, visible);
         let inner = self.mlp.forward(self.mlp_norm.forward(hidden.clone()));
         hidden + inner
     }
@@ -150,8 +151,8 @@ impl SelfAttention {
         }
     }
 
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
-        let mixed = self.mix.forward_fused(linear(&self.qkv, hidden), mask);
+    fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
+        let mixed = self.mix.forward_fused(linear(&self.qkv, hidden), visible);
         self.dropout.forward(linear(&self.output, mixed))
     }
 }

@@ -2,7 +2,7 @@
 //! `models/nomic_bert/modeling_nomic_bert.py` runs it: BERT with rotary positions, gated feed-forward layers and no biases in
 //! its maps.
 
-use super::embeddings::check_tokens;
+use super::embeddings::check_documents;
 use super::layer::Pooler;
 use super::nomic_bert_config::NomicBertConfig;
 use super::nomic_bert_keys::nomic_bert_key_map;
@@ -10,9 +10,9 @@ use super::rotary_mix::{RotaryMix, runs_rotary_layers};
 use crate::backbone::{Backbone, InputError, Pooling, TextInput, TextState};
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
 use crate::head::MaskedLm;
-use crate::nn::{Dropout, Embedding, GatedMlp, Init, LayerNorm, Linear, Reach, RopeScaling, Rotary, linear};
+use crate::nn::{Dropout, Embedding, GatedMlp, Init, LayerNorm, Linear, Reach, RopeScaling, Rotary, Visible, linear};
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 
 /// The NomicBERT encoder.
 #[derive(Module, Debug)]
@@ -66,7 +66,7 @@ impl Backbone for NomicBert {
     runs_rotary_layers!();
 
     fn check(&self, input: &TextInput) -> Result<(), InputError> {
-        check_tokens(self.table(), input, usize::MAX)?;
+        check_documents(self.table(), input, usize::MAX)?;
         let types = self.embeddings.token_type_embeddings.weight.dims()[0];
         InputError::check_ids("segment", &input.type_ids, types)
     }
@@ -74,7 +74,7 @@ impl Backbone for NomicBert {
     fn embed(&self, input: TextInput) -> TextState {
         let Embeddings { word_embeddings, token_type_embeddings, norm, dropout } = &self.embeddings;
         let sum = word_embeddings.forward(input.ids) + token_type_embeddings.forward(input.type_ids);
-        TextState::new(dropout.forward(norm.forward(sum)), input.mask)
+        TextState::packed(dropout.forward(norm.forward(sum)), input.mask, input.documents)
     }
 }
 
@@ -102,8 +102,8 @@ impl Layer {
         }
     }
 
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
-        let mixed = self.attention.forward(hidden.clone(), mask);
+    fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
+        let mixed = self.attention.forward(hidden.clone(), visible);
         let hidden = self.attention_norm.forward_residual(mixed, hidden, &self.attention_dropout);
         let inner = self.mlp.forward(hidden.clone());
         self.mlp_norm.forward_residual(inner, hidden, &self.mlp_dropout)
@@ -131,8 +131,8 @@ impl SelfAttention {
         }
     }
 
-    fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
-        linear(&self.output, self.mix.forward_fused(linear(&self.qkv, hidden), mask))
+    fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
+        linear(&self.output, self.mix.forward_fused(linear(&self.qkv, hidden), visible))
     }
 }
 

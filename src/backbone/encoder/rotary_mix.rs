@@ -1,8 +1,8 @@
 //! What encoders with rotary positions share: how heads mix places, and how layers follow one another.
 
-use crate::nn::{Dropout, Reach, Rotary, Scoring, attend, merge_heads, split_heads};
+use crate::nn::{Dropout, Reach, Rotary, Scoring, Visible, attend, merge_heads, split_heads};
 use burn::module::Module;
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::Tensor;
 
 /// Attention between queries, keys and values that are projected already. It owns no parameter.
 #[derive(Module, Debug)]
@@ -24,26 +24,19 @@ impl RotaryMix {
     }
 
     /// `query` is `[batch, seq, heads * width]`, as is what it gives; `key` and `value` are `[batch, seq, groups * width]`.
-    pub(super) fn forward(
-        &self,
-        query: Tensor<3>,
-        key: Tensor<3>,
-        value: Tensor<3>,
-        mask: &Tensor<2, Bool>,
-    ) -> Tensor<3> {
-        let rotation = self.rotary.rotation(query.dims()[1], &query.device().inner());
-        let query = rotation.apply(split_heads(query, self.heads));
-        let key = rotation.apply(split_heads(key, self.groups));
+    pub(super) fn forward(&self, query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, visible: &Visible) -> Tensor<3> {
+        let (query, key) = (split_heads(query, self.heads), split_heads(key, self.groups));
+        let [query, key] = visible.rotate(&self.rotary, [query, key]);
         let value = split_heads(value, self.groups);
         let scoring = Scoring::of_width(self.width, self.reach);
-        merge_heads(attend(query, key, value, scoring, Some(mask.clone()), &self.probability_dropout))
+        merge_heads(attend(query, key, value, scoring, visible.clone(), &self.probability_dropout))
     }
 
     /// [`forward`](Self::forward) of the three one after the other, `[batch, seq, 3 * heads * width]`, in as many groups as heads.
-    pub(super) fn forward_fused(&self, all: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
+    pub(super) fn forward_fused(&self, all: Tensor<3>, visible: &Visible) -> Tensor<3> {
         let width = all.dims()[2] / 3;
         let [query, key, value] = [0, 1, 2].map(|part| all.clone().narrow(2, part * width, width));
-        self.forward(query, key, value, mask)
+        self.forward(query, key, value, visible)
     }
 
     /// Operations that mix the positions of a row of `seq`: two for each pair that sees one another and each feature, in
@@ -86,9 +79,10 @@ macro_rules! runs_rotary_layers {
         }
 
         fn stage(&self, index: usize, mut state: Self::State) -> Self::State {
+            let visible = state.visible();
             let after_norm = index > self.layers.len() + $norms;
             match (self.layers.get(index - 1), &self.pooler) {
-                (Some(layer), _) => state.hidden = layer.forward(state.hidden, &state.mask),
+                (Some(layer), _) => state.hidden = layer.forward(state.hidden, &visible),
                 (None, Some(pooler)) if after_norm => state.pooler_output = Some(pooler.forward(state.hidden.clone())),
                 (None, _) => state.hidden = $norm(self, state.hidden),
             }

@@ -47,8 +47,9 @@ impl Encoder {
         mut state: TextState,
         bias: Option<Tensor<4>>,
     ) -> TextState {
+        let visible = state.visible();
         match (self.layer_of(index), pooler) {
-            (Some(layer), _) => state.hidden = layer.forward(state.hidden.clone(), state.hidden, &state.mask, bias),
+            (Some(layer), _) => state.hidden = layer.forward(state.hidden.clone(), state.hidden, &visible, bias),
             (None, Some(pooler)) => state.pooler_output = Some(pooler.forward(state.hidden.clone())),
             (None, None) => {}
         }
@@ -63,11 +64,14 @@ impl Encoder {
         mut state: TextState,
         bias: Option<Tensor<4>>,
     ) -> TextState {
-        let Some(layer) = self.layer_of_first_token(index, pooling) else {
+        // Of packed rows each place sees its own document.
+        let layer = self.layer_of_first_token(index, pooling).filter(|_| state.documents.is_none());
+        let Some(layer) = layer else {
             return self.stage(pooler, index, state, bias);
         };
+        let visible = state.visible();
         let first = state.hidden.clone().narrow(1, 0, 1);
-        state.hidden = layer.forward(first, state.hidden, &state.mask, bias.map(|bias| bias.narrow(2, 0, 1)));
+        state.hidden = layer.forward(first, state.hidden, &visible, bias.map(|bias| bias.narrow(2, 0, 1)));
         state.mask = state.mask.narrow(1, 0, 1);
         state
     }

@@ -35,7 +35,8 @@ impl BatchForecast {
 /// A weight of rank 2 or more takes part once for each padded token (in the head: for each unit of the loss's weight, a
 /// row or a masked token), with two operations a value forward, two for the gradient of its input in stages that run
 /// under autodiff, and two for its own gradient where it trains. To these come what
-/// [`Backbone::mixing_operations`] counts, three times where a gradient flows; what [`Backbone::operations_spared`] counts
+/// [`Backbone::mixing_operations`] counts, three times where a gradient flows (four times
+/// with gradient checkpointing, which runs stages forward twice); what [`Backbone::operations_spared`] counts
 /// goes off in proportion where the head reads pooled features alone. A projection tied to the embeddings is not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OperationForecast {
@@ -207,14 +208,15 @@ where
         false => 0.0,
     };
     let tokens = cells(&batches.train);
+    let forwards = if run.config.gradient_checkpointing { 2.0 } else { 1.0 };
     let (mut frozen, mut trained) = (0.0, 0.0);
     for (stage, is_plain) in plan.plain.iter().enumerate() {
         let (all, trains) = values(&mut run.inventory.owned[stage].iter().copied());
         match is_plain {
             true => frozen += 2.0 * all * tokens + mixing(stage) - spared(stage),
             false => {
-                trained += (4.0 * all + 2.0 * trains) * tokens + 3.0 * mixing(stage);
-                trained -= (2.0 + trains / all.max(1.0)) * spared(stage);
+                trained += (2.0 * (forwards + 1.0) * all + 2.0 * trains) * tokens + (forwards + 2.0) * mixing(stage);
+                trained -= (forwards + 1.0 + trains / all.max(1.0)) * spared(stage);
             }
         }
     }

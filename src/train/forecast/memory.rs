@@ -32,7 +32,8 @@ pub struct MemoryForecast {
     pub start_weights: usize,
     /// What frozen stages made of each example.
     pub cache: usize,
-    /// What the largest micro-batch keeps for its backward pass.
+    /// What the largest micro-batch keeps for its backward pass; with gradient checkpointing the most of it at once, with the
+    /// gradients that are there by then.
     pub activations: Option<usize>,
     /// Its intermediate results.
     pub working: Option<usize>,
@@ -51,7 +52,7 @@ pub struct MemoryForecast {
 #[derive(Clone, Debug)]
 pub(in crate::train) struct Parts {
     memory: MemoryForecast,
-    kept: Option<Line>,
+    kept: Option<Vec<Line>>,
     working: Option<Line>,
     validation_ratio: f64,
     /// The weights that mixout mixes in each step.
@@ -92,17 +93,18 @@ impl Parts {
             checkpoint,
             ..MemoryForecast::default()
         };
-        let Measured { kept, working, validation_ratio, .. } = *measured;
+        let Measured { working, validation_ratio, .. } = *measured;
         let mixed = if config.regularisation.mixout.is_some() { trainable } else { 0 };
-        Self { memory, kept, working, validation_ratio, mixed }
+        Self { memory, kept: measured.kept.clone(), working, validation_ratio, mixed }
     }
 
     /// The memory of a run with micro-batches of so many rows.
     pub(in crate::train) fn memory(&self, rows: usize, accumulation: usize) -> MemoryForecast {
         let mut memory = self.memory.clone();
         let rows = rows as f64;
-        (memory.activations, memory.working) =
-            (self.kept.map(|line| line.at(rows)), self.working.map(|line| line.at(rows)));
+        let most = |lines: &Vec<Line>| lines.iter().map(|line| line.at(rows)).max();
+        memory.activations = self.kept.as_ref().and_then(most);
+        memory.working = self.working.map(|line| line.at(rows));
         let validation = self.working.map(|line| line.at(rows * self.validation_ratio));
         if let Some((most, process)) = memory.moment(validation, accumulation, self.mixed).zip(memory.process) {
             let kept = memory.best_weights + memory.start_weights + memory.cache;

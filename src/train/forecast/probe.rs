@@ -12,11 +12,11 @@ use crate::rows::RowsExt;
 use crate::train::TrainError;
 use crate::train::cache::run_plain;
 use crate::train::fit::Run;
+use crate::train::pass::{Graph, Pass};
 use crate::train::process::{peak, release, resident, restart_peak};
 use crate::train::step::{Forward, Place, loss_not_finite};
 use burn::backend::DispatchDevice;
 use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::tensor::Device;
 use std::time::Instant;
 
@@ -49,8 +49,9 @@ impl Line {
 pub(in crate::train) struct Measured {
     /// Bytes that the process holds before the run, weights and data included.
     pub(super) process: Option<usize>,
-    /// What a micro-batch of the longest examples keeps for its backward pass.
-    pub(super) kept: Option<Line>,
+    /// What a micro-batch of the longest examples keeps for its backward pass; with gradient checkpointing, at the head and
+    /// at each stage.
+    pub(super) kept: Option<Vec<Line>>,
     /// Intermediate results of a forward pass over such a micro-batch without a graph.
     pub(super) working: Option<Line>,
     /// Tokens of the longest validation example over those of the longest training example.
@@ -125,9 +126,12 @@ where
         let samples =
             process.is_some().then(|| Ok::<_, Error>([self.memory(&longest[..few])?, self.memory(&longest[..more])?]));
         let line = |[low, high]: [Option<usize>; 2]| Some(Line { rows: [few, more], bytes: [low?, high?] });
-        let [kept, working] = match samples.transpose()? {
-            Some([low, high]) => [line([low.kept, high.kept]), line([low.working, high.working])],
-            None => [None, None],
+        let (kept, working) = match samples.transpose()? {
+            Some([low, high]) => (
+                low.kept.into_iter().zip(high.kept).map(|(low, high)| line([low, high])).collect(),
+                line([low.working, high.working]),
+            ),
+            None => (None, None),
         };
         let ends = [longest[0], longest[longest.len() - 1]].map(|index| self.state_bytes(index));
         let state_bytes = StateBytes::through(ends.into_iter().collect::<Result<Vec<_>, _>>()?);
@@ -170,11 +174,13 @@ where
         let training = self.0.model.clone().train();
         release();
         let before = resident();
-        let loss = self.loss(&training, indices)?;
-        release();
-        let kept = resident().zip(before).map(|(after, before)| after.saturating_sub(before));
+        let (forward, mut kept) = (self.forward(&training), vec![]);
+        let mut watch = || {
+            release();
+            kept.push(resident().zip(before).map(|(after, before)| after.saturating_sub(before)));
+        };
         // Burn keeps a graph until a backward pass has used it.
-        drop(GradientsParams::from_grads(loss.sum.backward(), &training));
+        drop(self.pass(&forward, indices)?.backward(&forward, &mut watch)?);
         Ok(Bytes { kept, working })
     }
 
@@ -186,13 +192,13 @@ where
         Ok((peak().zip(before).map(|(peak, before)| peak.saturating_sub(before)), made))
     }
 
-    /// The loss of a micro-batch with its graph, as in a step.
-    fn loss(&self, training: &Model<B, H>, indices: &[usize]) -> Result<Loss, Error> {
-        let forward = self.forward(training);
+    /// A micro-batch forward, as in a step.
+    fn pass(&self, forward: &Forward<'_, B, H, O>, indices: &[usize]) -> Result<Pass<B>, Error> {
         let _scope = RandomScope::new(mix(&[self.place().seed]));
         let batch = forward.batch(indices, self.place())?;
-        let loss = forward.loss_of(forward.begin(batch.input, indices)?, batch.targets)?;
-        self.finite(loss, indices)
+        let pass = forward.pass(forward.begin(batch.input, indices)?, batch.targets)?;
+        self.finite(&pass.loss, indices)?;
+        Ok(pass)
     }
 
     /// All stages and the loss, without a graph; gives the seconds of what comes after the plain stages.
@@ -209,18 +215,18 @@ where
         }
         let rest = (1..plain.len()).filter(|stage| !plain[*stage]);
         let state = run_stages(&model.backbone, rest, H::POOLED_ONLY, state);
-        self.finite(model.head.loss(model.backbone.finish(state), batch.targets), indices)?;
+        self.finite(&model.head.loss(model.backbone.finish(state), batch.targets), indices)?;
         Ok(start.elapsed().as_secs_f64())
     }
 
     /// Waits for the loss.
-    fn finite(&self, loss: Loss, indices: &[usize]) -> Result<Loss, Error> {
+    fn finite(&self, loss: &Loss, indices: &[usize]) -> Result<(), Error> {
         let sum = f64::from(loss.sum.clone().into_scalar::<f32>());
         if loss.weight <= 0.0 {
             return Err(TrainError::NoWeight { step: 1, examples: indices.to_vec() }.into());
         }
         match sum.is_finite() {
-            true => Ok(loss),
+            true => Ok(()),
             false => Err(loss_not_finite(sum / loss.weight, indices, self.place()).into()),
         }
     }
@@ -270,10 +276,11 @@ where
             device.sync().ok();
             seconds.prefix = start.elapsed().as_secs_f64();
         }
-        let loss = self.finite(forward.loss_of(begin, batch.targets)?, indices)?;
+        let pass = forward.pass(begin, batch.targets)?;
+        self.finite(&pass.loss, indices)?;
         drop(scope);
-        let weight = loss.weight;
-        drop(GradientsParams::from_grads(loss.sum.backward(), &training));
+        let weight = pass.loss.weight;
+        drop(pass.backward(&forward, &mut || ())?);
         device.sync().ok();
         seconds.rest = start.elapsed().as_secs_f64() - seconds.prefix;
 
@@ -292,6 +299,7 @@ where
             examples: self.0.data.train,
             device: &self.0.device,
             r_drop: self.0.config.regularisation.r_drop,
+            graph: Graph::of(self.0.config, false),
         }
     }
 
@@ -301,7 +309,7 @@ where
 }
 
 struct Bytes {
-    kept: Option<usize>,
+    kept: Vec<Option<usize>>,
     working: Option<usize>,
 }
 
