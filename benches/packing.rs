@@ -84,7 +84,8 @@ where
     let device = rekindle::device("flex")?;
     let recipe = Fit { epochs: 1, batch_size, bucket, rates: Rates::new(1e-4), keep: Keep::Last, ..Fit::default() };
     let lengths: Vec<usize> = examples.iter().map(|example| task.length(example)).collect();
-    let batches = BatchOrder { batch_size, max_tokens: None, seed: recipe.seed, shuffle: true, bucket }.batches(&lengths, 0);
+    let batches =
+        BatchOrder { batch_size, max_tokens: None, seed: recipe.seed, shuffle: true, bucket }.batches(&lengths, 0);
     let cells = batches.iter().map(|batch| batch.len() * batch.iter().map(|row| lengths[*row]).max().unwrap_or(0));
     let (cells, tokens) = (cells.sum::<usize>() as f64, lengths.iter().sum::<usize>() as f64);
     for warm in [true, false] {

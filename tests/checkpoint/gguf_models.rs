@@ -204,8 +204,7 @@ fn logits(checkpoint: &Checkpoint) -> Vec<f32> {
     );
     let model = checkpoint.model(&fresh).expect("loaded").module;
     let ids = Tensor::<2, Int>::from_data([[5, 9, 4, 17, 29, 8, 30, 2], [7, 7, 12, 2, 11, 3, 19, 28]], &device());
-    let input =
-        TextInput { type_ids: ids.zeros_like(), mask: ids.clone().not_equal_elem(-1), ids, documents: None };
+    let input = TextInput { type_ids: ids.zeros_like(), mask: ids.clone().not_equal_elem(-1), ids, documents: None };
     model.forward(input).into_data().iter::<f32>().collect()
 }
 
