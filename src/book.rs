@@ -13,6 +13,7 @@ pages! {
     FindALearningRate: "how-to/find-a-learning-rate.md",
     ChooseAnOptimizer: "how-to/choose-an-optimizer.md",
     FillBatches: "how-to/fill-batches.md",
+    PretrainADecoder: "how-to/pretrain-a-decoder.md",
     ThawStepByStep: "how-to/thaw-step-by-step.md",
     TagTokens: "how-to/tag-tokens.md",
     FindAnswers: "how-to/find-answers.md",

@@ -1,12 +1,12 @@
-//! Outputs, gradients and training runs against Transformers and PyTorch, and that a difference is noticed.
+//! Outputs, gradients and training runs against Transformers and PyTorch, and that a difference is noticed: by the `verify`
+//! example, which `cargo test` builds. Alone: `cargo test --release --example verify --test parity`.
 
-#[path = "../examples/verify/check/mod.rs"]
-mod check;
-
-use check::{Findings, Limits, Options, check_folder};
 use rekindle::checkpoint::{Tensors, save_tensors};
+use serde_json::Value;
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const FOLDERS: [&str; 34] = [
     "bert",
@@ -49,22 +49,28 @@ fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
-fn options(device: &str) -> Options {
-    Options {
-        device: rekindle::device(device).expect("a device of this build"),
-        limits: Limits::default(),
-        outputs_only: false,
-        weights: std::env::var_os("REKINDLE_MINILM").map(Into::into),
-    }
+/// What the example says of each of these folders.
+fn verify(device: &str, folders: &[PathBuf]) -> Vec<Value> {
+    let binary = env::current_exe().expect("this test");
+    let name = format!("examples/verify{}", env::consts::EXE_SUFFIX);
+    let binary = binary.ancestors().nth(2).expect("the folder of the build").join(name);
+    assert!(binary.is_file(), "no {}; build it: cargo build --release --example verify", binary.display());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let report = folder.path().join("report.json");
+    let output = Command::new(binary).args(["--device", device, "--json"]).arg(&report).args(folders).output();
+    let output = output.expect("started");
+    println!("{}", String::from_utf8_lossy(&output.stdout));
+    let text = fs::read(&report).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    let report: Value = serde_json::from_slice(&text).expect("JSON");
+    report["folders"].as_array().expect("a list").clone()
 }
 
 fn check_all(device: &str) {
-    let options = options(device);
-    for name in FOLDERS {
-        let findings = check_folder(&fixtures().join(name), &options).unwrap_or_else(|error| panic!("{name}: {error}"));
-        println!("{findings}");
-        assert!(findings.passed(), "on {device}:\n{findings}");
-    }
+    let folders = FOLDERS.map(|name| fixtures().join(name));
+    let results = verify(device, &folders);
+    assert_eq!(results.len(), FOLDERS.len());
+    let failed: Vec<_> = results.iter().filter(|result| result["passed"] != true).collect();
+    assert!(failed.is_empty(), "on {device}: {failed:#?}");
 }
 
 #[test]
@@ -82,16 +88,13 @@ fn ndarray_agrees_with_transformers() {
 #[test]
 #[cfg(feature = "flex")]
 fn a_published_checkpoint_agrees() {
-    let shared = std::env::var_os("REKINDLE_SHARED").map_or_else(|| "../shared".into(), PathBuf::from);
+    let shared = env::var_os("REKINDLE_SHARED").map_or_else(|| "../shared".into(), PathBuf::from);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(shared).join("fixtures/minilm");
-    let options = options("flex");
-    if options.weights.is_none() || !folder.is_dir() {
+    if env::var_os("REKINDLE_MINILM").is_none() || !folder.is_dir() {
         eprintln!("skipped: needs REKINDLE_MINILM (the checkpoint) and {} (set REKINDLE_SHARED)", folder.display());
         return;
     }
-    let findings = check_folder(&folder, &options).expect("readable");
-    println!("{findings}");
-    assert!(findings.passed(), "{findings}");
+    assert_eq!(verify("flex", &[folder])[0]["passed"], true);
 }
 
 /// A copy of fixtures in which one value of one tensor is `by` more.
@@ -116,11 +119,19 @@ fn altered(folders: &[&str], file: &str, key: &str, by: f32) -> tempfile::TempDi
     root
 }
 
+/// The comparisons that failed.
 fn failures(folder: &Path) -> Vec<String> {
-    let findings: Findings = check_folder(folder, &options("flex")).expect("readable");
-    let text = findings.to_string();
-    let failed = text.lines().filter(|line| line.trim_start().starts_with("FAIL "));
-    failed.filter_map(|line| line.split("  ").nth(1)).map(|row| row.trim_start_matches("FAIL ").to_string()).collect()
+    let result = verify("flex", &[folder.into()]).remove(0);
+    let rows = result["findings"]["rows"].as_array().unwrap_or_else(|| panic!("{result}"));
+    // What is infinite is null.
+    let failed =
+        |row: &&Value| row["difference"].as_f64().is_none_or(|off| off > row["limit"].as_f64().expect("a limit"));
+    rows.iter().filter(failed).map(|row| row["name"].as_str().expect("a name").into()).collect()
+}
+
+/// Why a folder was not compared.
+fn refusal(folder: &Path) -> String {
+    verify("flex", &[folder.into()])[0]["error"].as_str().expect("an error").into()
 }
 
 #[test]
@@ -153,10 +164,10 @@ fn what_cannot_be_checked_is_named() {
     let folder = root.path().join("bert");
     let config = fs::read_to_string(folder.join("config.json")).expect("text").replace("BertModel", "RwkvModel");
     fs::write(folder.join("config.json"), config).expect("written");
-    let error = check_folder(&folder, &options("flex")).expect_err("an unknown architecture").to_string();
+    let error = refusal(&folder);
     assert!(error.contains("RwkvModel") && error.contains("BertForPreTraining"), "{error}");
 
     fs::remove_file(folder.join("config.json")).expect("removed");
-    let error = check_folder(&folder, &options("flex")).expect_err("no form").to_string();
+    let error = refusal(&folder);
     assert!(error.contains("config.json") && error.contains("losses"), "{error}");
 }
