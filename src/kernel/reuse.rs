@@ -9,8 +9,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes from which buffers are kept; what is smaller the allocator serves without asking the system.
 const LEAST: usize = 1 << 16;
-/// Bytes of one huge page on most systems.
+/// Bytes of one huge page on most processors.
+#[cfg(target_os = "linux")]
 const HUGE: usize = 2 << 20;
+
+/// What stands in a buffer that no one used before. In this crate's own tests a value that a kernel leaves out shows.
+const UNWRITTEN: f32 = if cfg!(test) { f32::NAN } else { 0.0 };
 
 /// While one lives, large buffers that are let go are kept for the next. All scopes together hold no more memory than was in
 /// use at one time; with the last of them goes what is unused.
@@ -59,7 +63,7 @@ pub(super) fn blank(len: usize) -> Buffer {
     let bytes = len * size_of::<f32>();
     match (bytes >= LEAST).then(|| Pages::take(bytes)).flatten() {
         Some(pages) => Buffer::Large(pages, len),
-        None => Buffer::Small(vec![0.0; len]),
+        None => Buffer::Small(vec![UNWRITTEN; len]),
     }
 }
 
