@@ -1,6 +1,6 @@
 //! Readers of files under mutated input: whatever the bytes, an answer or an error.
 //!
-//! A short round belongs to the tests. A long one, a number of seconds for each reader:
+//! A short round belongs to the tests. A long one, so many seconds of a core for each reader:
 //! `REKINDLE_FUZZ_SECONDS=180 cargo test --release --test fuzz -- --ignored --nocapture`. With libFuzzer: see `fuzz/README.md`.
 #![allow(clippy::unwrap_used)]
 
@@ -8,7 +8,10 @@ mod mutate;
 mod readers;
 mod trained;
 
+use cpu_time::ThreadTime;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use mutate::mutated;
@@ -48,13 +51,24 @@ fn no_reader_panics() {
 #[ignore = "runs for as long as it is told"]
 fn no_reader_panics_for_long() {
     let seconds = std::env::var("REKINDLE_FUZZ_SECONDS").map_or(180, |text| text.parse().unwrap());
-    for reader in all() {
-        let (seeds, begin) = ((reader.seeds)(), Instant::now());
-        let mut number = 1 << 32;
-        while begin.elapsed() < Duration::from_secs(seconds) {
-            check(&reader, &seeds, number);
-            number += 1;
-        }
-        println!("{}: {} inputs", reader.name, number - (1 << 32));
+    let (left, threads) = (Mutex::new(all()), available_parallelism().unwrap().get());
+    // Threads of their own: one of rayon's may turn to another reader while it waits.
+    std::thread::scope(|scope| {
+        let next = || left.lock().unwrap().next();
+        (0..threads).for_each(|_| {
+            scope
+                .spawn(|| std::iter::from_fn(next).for_each(|reader| check_for(&reader, Duration::from_secs(seconds))));
+        });
+    });
+}
+
+/// Mutates until so much of a core's time is gone.
+fn check_for(reader: &Reader, time: Duration) {
+    let (seeds, begin) = ((reader.seeds)(), ThreadTime::now());
+    let mut number = 1 << 32;
+    while begin.elapsed() < time {
+        check(reader, &seeds, number);
+        number += 1;
     }
+    println!("{}: {} inputs", reader.name, number - (1 << 32));
 }
