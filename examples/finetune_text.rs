@@ -123,6 +123,7 @@ struct Outcome {
 }
 
 fn main() -> ExitCode {
+    rekindle::compute_on_this_thread();
     ahead::exit(run(&Args::parse()))
 }
 
