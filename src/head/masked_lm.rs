@@ -1,5 +1,5 @@
 use super::transform::transformed;
-use super::{Loss, TaskHead, Transform, argmax, cross_entropy, indices};
+use super::{Loss, TaskHead, Transform, cross_entropy, places};
 use crate::backbone::{InputError, Tied, Tokens};
 use crate::loss::ClassLoss;
 use crate::metric::Scores;
@@ -132,8 +132,6 @@ impl<F: Tokens + Tied> TaskHead<F> for MaskedLm {
         let logits = self.masked_logits(&features, targets.at);
         let loss = cross_entropy(logits.clone(), targets.tokens.clone());
         scores.add_loss(loss.sum.into_scalar::<f32>() as f64, loss.weight);
-        let (predicted, actual) = (argmax(logits), indices(targets.tokens));
-        let right = predicted.iter().zip(&actual).filter(|(predicted, actual)| predicted == actual).count();
-        scores.add_hits(right, actual.len());
+        places::add_hits((logits, targets.tokens), scores);
     }
 }

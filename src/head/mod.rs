@@ -10,6 +10,7 @@ mod label;
 mod masked_lm;
 mod number;
 mod pair;
+mod places;
 mod pretraining;
 mod replaced;
 mod routed_lm;

@@ -2,8 +2,6 @@
 //!
 //! Needs the reference folders beside the checkout, or `REKINDLE_SHARED`; those that are copied to `tests/fixtures` are read
 //! from there.
-#![allow(clippy::unwrap_used)]
-#![cfg(feature = "flex")]
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
