@@ -87,8 +87,8 @@ impl KeyMap {
         self
     }
 
-    /// The table for a module with these parameter paths: rules that wait for what is absent hold or do not, and a key is no
-    /// copy where the module has a parameter of its own for it (an output projection that is not tied).
+    /// The table for a module with these parameter paths: rules that wait for what is absent hold or do not, and a key is
+    /// neither a copy nor ignored where the module has a parameter of its own for it (an output projection that is not tied).
     #[must_use]
     pub fn of_module<'a>(&self, paths: impl IntoIterator<Item = &'a str> + Clone) -> Self {
         let has = |part: &Pattern| paths.clone().into_iter().any(|path| part.match_start(path).is_some());
@@ -98,6 +98,7 @@ impl KeyMap {
         }
         let own: BTreeSet<_> = paths.clone().into_iter().filter_map(|path| map.to_file(path)).collect();
         map.tied.retain(|(copy, _)| !own.contains(copy));
+        map.ignored.retain(|(pattern, _)| !own.iter().any(|key| pattern.matches(key)));
         map
     }
 
