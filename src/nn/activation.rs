@@ -3,6 +3,7 @@ use super::{Linear, gelu, linear, linear_gelu};
 use crate::kernel::{self, Curve};
 use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};
+use std::f64::consts::SQRT_2;
 
 /// What a feed-forward layer applies between its two linear maps (`hidden_act`), by Transformers' names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,9 @@ pub enum Activation {
         alias = "gelu_accurate"
     )]
     GeluTanh,
+    /// GELU, from -10 to 10.
+    #[serde(rename = "gelu_10")]
+    ClippedGelu,
     /// `x * sigmoid(1.702 x)`, CLIP's approximation of GELU.
     #[serde(rename = "quick_gelu")]
     QuickGelu,
@@ -41,6 +45,15 @@ pub enum Activation {
     /// `x * tanh(ln(1 + exp(x)))`.
     #[serde(rename = "mish")]
     Mish,
+    /// `x * min(max(x + 3, 0), 6) / 6`.
+    #[serde(rename = "hardswish")]
+    HardSwish,
+    /// The normal distribution's share below `x`, of mean 0.707107 and deviation 0.282095.
+    #[serde(rename = "laplace")]
+    Laplace,
+    /// The root of `ln(1 + exp(x))`.
+    #[serde(rename = "sqrtsoftplus")]
+    SqrtSoftplus,
     /// `1 / (1 + exp(-x))`.
     #[serde(rename = "sigmoid")]
     Sigmoid,
@@ -64,6 +77,7 @@ impl Activation {
         match self {
             Self::Gelu => gelu(input),
             Self::GeluTanh => activation::gelu_approximate(input),
+            Self::ClippedGelu => gelu(input).clamp(-10.0, 10.0),
             Self::QuickGelu => input.clone() * activation::sigmoid(input * 1.702),
             Self::Relu => activation::relu(input),
             Self::ReluSquared => {
@@ -74,6 +88,9 @@ impl Activation {
             Self::LeakyRelu => activation::leaky_relu(input, 0.01),
             Self::Silu => activation::silu(input),
             Self::Mish => activation::mish(input),
+            Self::HardSwish => input.clone() * activation::relu(input + 3.0).clamp_max(6.0) / 6.0,
+            Self::Laplace => (((input - 0.707107) / (0.282095 * SQRT_2)).erf() + 1.0) * 0.5,
+            Self::SqrtSoftplus => activation::softplus(input, 1.0).sqrt(),
             Self::Sigmoid => activation::sigmoid(input),
             Self::Tanh => input.tanh(),
             Self::Linear => input,
@@ -135,11 +152,13 @@ mod tests {
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         let tanh_gelu = |x: f64| 0.5 * x * (1.0 + (0.797_884_560_802_865 * (x + 0.044715 * x.powi(3))).tanh());
         type Function<'a> = (&'a str, &'a dyn Fn(f64) -> f64);
-        let functions: [Function<'_>; 14] = [
+        let functions: [Function<'_>; 16] = [
             ("gelu_new", &tanh_gelu),
             ("gelu_pytorch_tanh", &tanh_gelu),
             ("gelu_fast", &tanh_gelu),
             ("quick_gelu", &|x| x * sigmoid(1.702 * x)),
+            ("hardswish", &|x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0),
+            ("sqrtsoftplus", &|x| (1.0 + x.exp()).ln().sqrt()),
             ("relu", &|x| x.max(0.0)),
             ("relu2", &|x| x.max(0.0).powi(2)),
             ("relu6", &|x| x.clamp(0.0, 6.0)),
@@ -158,6 +177,17 @@ mod tests {
             let expected = places.map(function);
             let output = activation.forward(input).into_data();
             output.assert_approx_eq::<f32>(&expected.into(), Tolerance::absolute(2e-6));
+        }
+    }
+
+    #[test]
+    fn functions_of_the_normal_distribution_give_the_values_of_transformers() {
+        let laplace = [0.0, 3.049_419e-7, 0.006_094_46, 0.138_150_78, 1.0, 1.0];
+        let clipped = [-0.004_049_694, -0.169_374_56, 0.0, 0.262_168_7, 2.484_475_8, 10.0];
+        for (activation, expected) in [(Activation::Laplace, laplace), (Activation::ClippedGelu, clipped)] {
+            let input = Tensor::<1>::from_data([-3.0, -0.7, 0.0, 0.4, 2.5, 12.0], &crate::nn::test_device());
+            let output = activation.forward(input).into_data();
+            output.assert_approx_eq::<f32>(&expected.into(), Tolerance::absolute(1e-6));
         }
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Fields that speak of how weights were stored before.
-const OUTDATED: [&str; 2] = ["torch_dtype", "auto_map"];
+const OUTDATED: [&str; 3] = ["dtype", "torch_dtype", "auto_map"];
 
 /// Compares keys, values and configuration of a checkpoint with what `save` writes of the model that was loaded from it.
 /// Keys that loading left out on purpose may be missing.
