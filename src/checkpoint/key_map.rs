@@ -30,6 +30,8 @@ pub struct KeyMap {
     base_prefix: String,
     /// Whether files are written without the base prefix.
     bare: bool,
+    /// What stands in for the base prefix.
+    other_prefix: Option<OtherPrefix>,
     rules: Vec<Rule>,
     ignored: Vec<(Pattern, String)>,
     optional: Vec<Pattern>,
@@ -51,6 +53,7 @@ impl KeyMap {
         Self {
             base_prefix: base_prefix.into(),
             bare: false,
+            other_prefix: None,
             rules: Vec::new(),
             ignored: Vec::new(),
             optional: Vec::new(),
@@ -68,6 +71,15 @@ impl KeyMap {
     #[must_use]
     pub fn written_bare(mut self) -> Self {
         self.bare = true;
+        self
+    }
+
+    /// Files of modules with something at `part` (leading segments of a path) have `prefix` in place of the base prefix:
+    /// LLaMA's class for question answering calls the body `transformer`. Read is either. It waits for
+    /// [`of_module`](Self::of_module).
+    #[must_use]
+    pub fn prefixed_with(mut self, part: &str, prefix: &str) -> Self {
+        self.other_prefix = Some(OtherPrefix { part: Pattern::new(part), prefix: prefix.into(), holds: false });
         self
     }
 
@@ -95,6 +107,9 @@ impl KeyMap {
         let mut map = self.clone();
         for rule in &mut map.rules {
             rule.decide(has);
+        }
+        if let Some(other) = &mut map.other_prefix {
+            other.holds = has(&other.part);
         }
         let own: BTreeSet<_> = paths.clone().into_iter().filter_map(|path| map.to_file(path)).collect();
         map.tied.retain(|(copy, _)| !own.contains(copy));
@@ -207,8 +222,12 @@ impl KeyMap {
     }
 
     fn written(&self, key: &str) -> String {
-        let bare = key.strip_prefix(&self.base_prefix).and_then(|rest| rest.strip_prefix('.')).filter(|_| self.bare);
-        bare.unwrap_or(key).into()
+        let rest = || key.strip_prefix(&self.base_prefix).and_then(|rest| rest.strip_prefix('.'));
+        match (&self.other_prefix, rest()) {
+            (_, Some(rest)) if self.bare => rest.into(),
+            (Some(OtherPrefix { prefix, holds: true, .. }), Some(rest)) => format!("{prefix}.{rest}"),
+            _ => key.into(),
+        }
     }
 
     /// Whether the path has this key in some module.
@@ -269,6 +288,7 @@ impl KeyMap {
     /// Brings a file's keys to the naming of this table: from normalised key to the file's own.
     ///
     /// A file of the bare body gets the base prefix: one where no key has it, but some start as the body's keys do after it.
+    /// So does a file with another prefix in its place, where there may be one ([`prefixed_with`](Self::prefixed_with)).
     /// `LayerNorm.gamma` and `LayerNorm.beta`, as files converted from TensorFlow have them, become `weight` and `bias`. Of
     /// tied keys whose original is not there, the first copy gets its name.
     ///
@@ -283,8 +303,10 @@ impl KeyMap {
         let bare = !keys.iter().any(|key| first_segment(key) == self.base_prefix);
         let mut normalised = BTreeMap::new();
         for key in keys {
-            let prefixed = bare && body.contains(first_segment(key));
-            let name = modern(&if prefixed { format!("{}.{key}", self.base_prefix) } else { key.to_string() });
+            let other = self.other_prefix.as_ref().and_then(|other| key.strip_prefix(&other.prefix)?.strip_prefix('.'));
+            let rest = if body.contains(first_segment(key)) { Some(key) } else { other };
+            let prefixed = rest.filter(|_| bare).map(|rest| format!("{}.{rest}", self.base_prefix));
+            let name = modern(prefixed.as_deref().unwrap_or(key));
             if let Some(first) = normalised.insert(name.clone(), key.to_string()) {
                 let (first, second) = (format!("`{first}`"), format!("`{key}`"));
                 return Err(CheckpointError::DuplicateKey { key: name, first, second });
@@ -324,6 +346,16 @@ impl KeyMap {
         }
         Ok(())
     }
+}
+
+/// What stands in for the base prefix in the files of some modules.
+#[derive(Debug, Clone)]
+struct OtherPrefix {
+    /// What those modules have.
+    part: Pattern,
+    prefix: String,
+    /// Whether it holds for the module at hand.
+    holds: bool,
 }
 
 fn first_segment(key: &str) -> &str {
@@ -389,6 +421,20 @@ mod tests {
         assert_eq!(whole["embeddings.extra"], "embeddings.extra");
         let similar = map.normalise(["bertha.x", "embeddings_extra.y"]).expect("fine");
         assert_eq!(similar.keys().collect::<Vec<_>>(), ["bertha.x", "embeddings_extra.y"]);
+    }
+
+    #[test]
+    fn some_modules_have_another_prefix() {
+        let map = map().prefixed_with("head.linear", "transformer");
+        for key in ["bert.layer.3.x", "layer.3.x", "transformer.layer.3.x"] {
+            assert_eq!(map.normalise([key, "classifier.bias"]).expect("fine")["bert.layer.3.x"], key);
+        }
+        let both = map.normalise(["bert.layer.3.x", "transformer.layer.3.x"]).expect("fine");
+        assert!(both.contains_key("transformer.layer.3.x"), "the other prefix stands for a missing one");
+        let path = "backbone.embeddings.words.weight";
+        let of = |parts: [&str; 2]| map.of_module(parts).to_written(path).expect("covered");
+        assert_eq!(of([path, "head.linear.bias"]), "transformer.embeddings.words.weight");
+        assert_eq!(of([path, "head.token.bias"]), "bert.embeddings.words.weight");
     }
 
     #[test]
