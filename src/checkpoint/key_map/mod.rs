@@ -28,6 +28,8 @@ pub struct KeyMap {
     base_prefix: String,
     /// Whether files are written without the base prefix.
     bare: bool,
+    /// What stands in for the base prefix.
+    other_prefix: Option<OtherPrefix>,
     rules: Vec<Rule>,
     ignored: Vec<(Pattern, String)>,
     optional: Vec<Pattern>,
@@ -49,6 +51,7 @@ impl KeyMap {
         Self {
             base_prefix: base_prefix.into(),
             bare: false,
+            other_prefix: None,
             rules: Vec::new(),
             ignored: Vec::new(),
             optional: Vec::new(),
@@ -66,6 +69,15 @@ impl KeyMap {
     #[must_use]
     pub fn written_bare(mut self) -> Self {
         self.bare = true;
+        self
+    }
+
+    /// Files of modules with something at `part` (leading segments of a path) have `prefix` in place of the base prefix:
+    /// LLaMA's class for question answering calls the body `transformer`. Read is either. It waits for
+    /// [`of_module`](Self::of_module).
+    #[must_use]
+    pub fn prefixed_with(mut self, part: &str, prefix: &str) -> Self {
+        self.other_prefix = Some(OtherPrefix { part: Pattern::new(part), prefix: prefix.into(), holds: false });
         self
     }
 
@@ -214,6 +226,16 @@ impl KeyMap {
         }
         Ok(())
     }
+}
+
+/// What stands in for the base prefix in the files of some modules.
+#[derive(Debug, Clone)]
+struct OtherPrefix {
+    /// What those modules have.
+    part: Pattern,
+    prefix: String,
+    /// Whether it holds for the module at hand.
+    holds: bool,
 }
 
 fn first_segment(key: &str) -> &str {

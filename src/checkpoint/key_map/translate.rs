@@ -1,7 +1,7 @@
 //! From paths to keys and back.
 
 use super::super::pattern::{Pattern, Specificity};
-use super::KeyMap;
+use super::{KeyMap, OtherPrefix};
 use std::collections::BTreeSet;
 
 impl KeyMap {
@@ -14,8 +14,12 @@ impl KeyMap {
         for rule in &mut map.rules {
             rule.decide(has);
         }
+        if let Some(other) = &mut map.other_prefix {
+            other.holds = has(&other.part);
+        }
         let own: BTreeSet<_> = paths.clone().into_iter().filter_map(|path| map.to_file(path)).collect();
         map.tied.retain(|(copy, _)| !own.contains(copy));
+        map.ignored.retain(|(pattern, _)| !own.iter().any(|key| pattern.matches(key)));
         map
     }
 
@@ -34,8 +38,12 @@ impl KeyMap {
     }
 
     pub(super) fn written(&self, key: &str) -> String {
-        let bare = key.strip_prefix(&self.base_prefix).and_then(|rest| rest.strip_prefix('.')).filter(|_| self.bare);
-        bare.unwrap_or(key).into()
+        let rest = || key.strip_prefix(&self.base_prefix).and_then(|rest| rest.strip_prefix('.'));
+        match (&self.other_prefix, rest()) {
+            (_, Some(rest)) if self.bare => rest.into(),
+            (Some(OtherPrefix { prefix, holds: true, .. }), Some(rest)) => format!("{prefix}.{rest}"),
+            _ => key.into(),
+        }
     }
 
     /// Whether the path has this key in some module.
