@@ -30,12 +30,16 @@ pub struct KeyMap {
     base_prefix: String,
     /// Whether files are written without the base prefix.
     bare: bool,
+    /// Parts whose modules have the base prefix in files all the same.
+    prefixed: Vec<Pattern>,
     rules: Vec<Rule>,
     ignored: Vec<(Pattern, String)>,
     optional: Vec<Pattern>,
     constants: Vec<Pattern>,
     unsaved: Vec<Pattern>,
     tied: Vec<(String, String)>,
+    /// Why a copy is left unread.
+    copies: Vec<(String, String)>,
     as_stored: Vec<Pattern>,
     scalars: Vec<Pattern>,
     /// Whether files hold a counter beside each running mean.
@@ -51,12 +55,14 @@ impl KeyMap {
         Self {
             base_prefix: base_prefix.into(),
             bare: false,
+            prefixed: Vec::new(),
             rules: Vec::new(),
             ignored: Vec::new(),
             optional: Vec::new(),
             constants: Vec::new(),
             unsaved: Vec::new(),
             tied: Vec::new(),
+            copies: Vec::new(),
             as_stored: Vec::new(),
             scalars: Vec::new(),
             counts_batches: false,
@@ -68,6 +74,14 @@ impl KeyMap {
     #[must_use]
     pub fn written_bare(mut self) -> Self {
         self.bare = true;
+        self
+    }
+
+    /// Files of modules with something at `present` (leading segments of a path) are written with the base prefix, whatever
+    /// [`written_bare`](Self::written_bare) says. It waits for [`of_module`](Self::of_module).
+    #[must_use]
+    pub fn prefixed_with(mut self, present: &str) -> Self {
+        self.prefixed.push(Pattern::new(present));
         self
     }
 
@@ -96,8 +110,10 @@ impl KeyMap {
         for rule in &mut map.rules {
             rule.decide(has);
         }
+        map.bare &= !map.prefixed.iter().any(has);
         let own: BTreeSet<_> = paths.clone().into_iter().filter_map(|path| map.to_file(path)).collect();
         map.tied.retain(|(copy, _)| !own.contains(copy));
+        map.copies.retain(|(copy, _)| !own.contains(copy));
         map
     }
 
@@ -123,7 +139,7 @@ impl KeyMap {
         self
     }
 
-    /// As [`constant`](Self::constant), and files that are written lack it too.
+    /// As [`constant`](Self::constant), and files that are written lack it too, but for those of the body alone.
     #[must_use]
     pub fn unsaved(mut self, path: &str) -> Self {
         self.unsaved.push(Pattern::new(path));
@@ -135,7 +151,8 @@ impl KeyMap {
     #[must_use]
     pub fn tied(mut self, copy: &str, original: &str) -> Self {
         self.tied.push((copy.into(), original.into()));
-        self.ignore(copy, &format!("a copy of `{original}`"))
+        self.copies.push((copy.into(), format!("a copy of `{original}`")));
+        self
     }
 
     /// Adds linear layers, by the leading segments of their paths, whose weight files keep as `[in, out]`: GPT-2's `Conv1D`.
@@ -243,7 +260,9 @@ impl KeyMap {
 
     /// Why a key (normalised) is left unread; `None` when it is not on the list.
     pub fn ignored(&self, key: &str) -> Option<&str> {
-        self.ignored.iter().find(|(pattern, _)| pattern.matches(key)).map(|(_, reason)| reason.as_str())
+        let ignored = self.ignored.iter().find(|(pattern, _)| pattern.matches(key));
+        let copy = self.copies.iter().find(|(copy, _)| copy == key);
+        ignored.map(|(_, reason)| reason).or(copy.map(|(_, reason)| reason)).map(String::as_str)
     }
 
     /// Whether a file may lack this path.
@@ -253,7 +272,7 @@ impl KeyMap {
 
     /// Whether files are written without this path.
     pub fn is_unsaved(&self, path: &str) -> bool {
-        self.unsaved.iter().any(|pattern| pattern.match_start(path).is_some())
+        !self.bare && self.unsaved.iter().any(|pattern| pattern.match_start(path).is_some())
     }
 
     /// Whether a path that a file lacks is what it is in a fresh module.

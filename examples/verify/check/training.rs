@@ -69,7 +69,7 @@ pub(crate) struct Base<'a> {
 
 /// What biases of keys are called, alone or together with those of queries and values: softmax takes no notice of them, so
 /// that their gradient is rounding alone.
-const KEY_BIASES: [&str; 4] = [".key.bias", ".k_proj.bias", ".c_attn.bias", ".query_key_value.bias"];
+const KEY_BIASES: [&str; 5] = [".key.bias", ".k_proj.bias", ".c_attn.bias", ".query_key_value.bias", ".in_proj_bias"];
 
 /// What a run gave.
 struct Outcome<B, H> {
