@@ -69,8 +69,15 @@ pub(crate) struct Base<'a> {
 
 /// What biases of keys are called, alone or together with those of queries and values: softmax takes no notice of them, so
 /// that their gradient is rounding alone.
-const KEY_BIASES: [&str; 6] =
-    [".key.bias", ".k_proj.bias", ".k_lin.bias", ".attn.k.bias", ".c_attn.bias", ".query_key_value.bias"];
+const KEY_BIASES: [&str; 7] = [
+    ".key.bias",
+    ".k_proj.bias",
+    ".k_lin.bias",
+    ".attn.k.bias",
+    ".c_attn.bias",
+    ".query_key_value.bias",
+    ".in_proj_bias",
+];
 
 /// What a run gave.
 struct Outcome<B, H> {

@@ -5,8 +5,8 @@ use super::{KeyMap, OtherPrefix};
 use std::collections::BTreeSet;
 
 impl KeyMap {
-    /// The table for a module with these parameter paths: rules that wait for what is absent hold or do not, and a key is no
-    /// copy where the module has a parameter of its own for it (an output projection that is not tied).
+    /// The table for a module with these parameter paths: rules that wait for what is absent hold or do not, and a key is
+    /// neither a copy nor ignored where the module has a parameter of its own for it (an output projection that is not tied).
     #[must_use]
     pub fn of_module<'a>(&self, paths: impl IntoIterator<Item = &'a str> + Clone) -> Self {
         let has = |part: &Pattern| paths.clone().into_iter().any(|path| part.match_start(path).is_some());
@@ -14,6 +14,7 @@ impl KeyMap {
         for rule in &mut map.rules {
             rule.decide(has);
         }
+        map.bare &= !map.prefixed.iter().any(has);
         if let Some(other) = &mut map.other_prefix {
             other.holds = has(&other.part);
         }
