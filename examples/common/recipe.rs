@@ -1,6 +1,6 @@
 //! The flags of recipes that train once, and that training.
 
-use super::ahead::{Ahead, Result, draw, write_json};
+use super::ahead::{Ahead, Result, draw, make_folder_of, write_json};
 use super::flags::Flags;
 use burn::tensor::Device;
 use clap::Args;
@@ -59,6 +59,7 @@ impl Recipe {
     /// Opens the checkpoint, after a look whether the model can be saved.
     pub(crate) fn start(&self) -> Result<Start> {
         check_model_folder(&self.out)?;
+        make_folder_of(self.json.as_deref())?;
         let device = rekindle::device(&self.flags.device)?;
         let checkpoint = Checkpoint::open(&self.model)?;
         let config = checkpoint.config::<AutoText>()?;

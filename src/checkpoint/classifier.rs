@@ -147,6 +147,15 @@ impl Texts<'_> {
     }
 }
 
+/// Says whether a classifier with this pooling can be saved so that Transformers computes the same. Ask before a long
+/// training; [`save_classifier`] asks too.
+///
+/// # Errors
+/// [`CheckpointError::UnsupportedConfig`] names the pooling that can.
+pub fn check_pooling<B: FromPretrained>(config: &B::Config, pooling: Pooling) -> Result<(), CheckpointError> {
+    class_of::<B>(config, pooling).map(drop)
+}
+
 /// The keys of `config.json` that say which class computes this pooling.
 fn class_of<B: FromPretrained>(
     config: &B::Config,

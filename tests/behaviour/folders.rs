@@ -133,6 +133,12 @@ fn configurations_that_compute_something_else_are_refused_by_field() {
         ("layer_norm_eps", json!(-1.0)),
         ("hidden_dropout_prob", json!(1.0)),
         ("pad_token_id", json!(100_000)),
+        ("layer_norm_eps", json!(1e300)),
+        ("layer_norm_eps", json!(1e-60)),
+        ("initializer_range", json!(-0.02)),
+        ("initializer_range", json!(1e300)),
+        ("pooler_dropout", json!(-0.1)),
+        ("pruned_heads", json!({ "0": [1] })),
     ];
     for (field, value) in cases {
         let folder = temporary();

@@ -96,6 +96,7 @@ fn options_that_mean_nothing_are_refused_by_name() {
     }
     cases.push(("optimizer", Fit { optimizer: Lion { betas: (0.9, 1.0) }.into(), ..Fit::default() }));
     cases.push(("lr", Fit { optimizer: Adafactor::default().into(), ..Fit::default() }));
+    cases.push(("optimizer", adamw(AdamW { eps: 1e300, ..AdamW::default() })));
     for betas in [(1.0, 0.9), (0.9, 1.0), (-0.1, 0.9), (0.9, f64::NAN), (0.9, 0.999_999_999_99)] {
         cases.push(("optimizer", adamw(AdamW { betas, ..AdamW::default() })));
     }
