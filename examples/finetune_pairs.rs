@@ -47,6 +47,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    rekindle::compute_on_this_thread();
     ahead::exit(run(&Args::parse()))
 }
 

@@ -125,6 +125,7 @@ struct Outcome {
 }
 
 fn main() -> ExitCode {
+    rekindle::compute_on_this_thread();
     ahead::exit(run(&Args::parse()))
 }
 

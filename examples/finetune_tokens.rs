@@ -42,6 +42,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    rekindle::compute_on_this_thread();
     ahead::exit(run(&Args::parse()))
 }
 

@@ -116,6 +116,7 @@ impl Architecture {
 }
 
 fn main() -> ExitCode {
+    rekindle::compute_on_this_thread();
     ahead::exit(run(&Args::parse()))
 }
 

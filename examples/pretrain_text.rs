@@ -99,6 +99,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    rekindle::compute_on_this_thread();
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -105,11 +105,13 @@ mod file;
 #[cfg(feature = "flex")]
 mod kernel;
 mod nearest;
+mod threads;
 
 pub use burn;
 pub use device::{DeviceError, device};
 pub use error::Error;
 pub use model::Model;
+pub use threads::compute_on_this_thread;
 
 /// The book's code, as doc tests.
 #[cfg(doctest)]

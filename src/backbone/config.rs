@@ -53,6 +53,11 @@ pub(crate) fn check_total(products: &[&[usize]]) -> Result<(), CheckpointError> 
     ensure(fits, "hidden_size", "with the other sizes too many", "sizes of at most 100 billion parameters together")
 }
 
+/// Whether the projection of a masked-LM head is the token embedding, as it is where the file does not say.
+pub(crate) fn ties_embeddings(extra: &Map<String, Value>) -> bool {
+    extra.get("tie_word_embeddings") != Some(&Value::Bool(false))
+}
+
 /// Keys among the unread ones that change what is computed, each with the one value that is computed here; a key that is
 /// absent or null counts as that value.
 pub(crate) fn check_only(extra: &Map<String, Value>, only: &[(&str, Value)]) -> Result<(), CheckpointError> {

@@ -39,11 +39,11 @@ pub(super) static BLOCKS: [Block; 26] = [
     read(2, "Q4_0", 32, 18, q4_0),
     read(3, "Q4_1", 32, 20, q4_1),
     read(6, "Q5_0", 32, 22, q5_0),
-    known(7, "Q5_1", 32, 24),
+    read(7, "Q5_1", 32, 24, q5_1),
     read(8, "Q8_0", 32, 34, q8_0),
     known(9, "Q8_1", 32, 40),
-    known(10, "Q2_K", 256, 84),
-    known(11, "Q3_K", 256, 110),
+    read(10, "Q2_K", 256, 84, q2_k),
+    read(11, "Q3_K", 256, 110, q3_k),
     read(12, "Q4_K", 256, 144, q4_k),
     read(13, "Q5_K", 256, 176, q5_k),
     read(14, "Q6_K", 256, 210, q6_k),
@@ -52,10 +52,10 @@ pub(super) static BLOCKS: [Block; 26] = [
     known(17, "IQ2_XS", 256, 74),
     known(18, "IQ3_XXS", 256, 98),
     known(19, "IQ1_S", 256, 50),
-    known(20, "IQ4_NL", 32, 18),
+    read(20, "IQ4_NL", 32, 18, iq4_nl),
     known(21, "IQ3_S", 256, 110),
     known(22, "IQ2_S", 256, 82),
-    known(23, "IQ4_XS", 256, 136),
+    read(23, "IQ4_XS", 256, 136, iq4_xs),
     known(29, "IQ1_M", 256, 56),
     known(34, "TQ1_0", 256, 54),
     known(35, "TQ2_0", 256, 66),
@@ -97,12 +97,78 @@ fn nibbles(bytes: &[u8], values: &mut [f32], value: impl Fn(f32) -> f32) {
 /// As `q4_0`, with fifth bits in 4 bytes of their own, so that 16 stands for 0.
 fn q5_0(block: &[u8], values: &mut [f32]) {
     let scale = half(block, 0);
-    let fifth = u32::from_le_bytes([block[2], block[3], block[4], block[5]]);
-    nibbles(&block[6..], values, |number| number);
-    for (place, value) in values.iter_mut().enumerate() {
+    five_bits(&block[2..], values, |number| scale * (number - 16.0));
+}
+
+/// As `q5_0`, with a smallest value in place of the 16.
+fn q5_1(block: &[u8], values: &mut [f32]) {
+    let (scale, least) = (half(block, 0), half(block, 2));
+    five_bits(&block[4..], values, |number| scale * number + least);
+}
+
+fn five_bits(bytes: &[u8], values: &mut [f32], value: impl Fn(f32) -> f32) {
+    let fifth = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    nibbles(&bytes[4..], values, |number| number);
+    for (place, number) in values.iter_mut().enumerate() {
         let bit = (fifth >> place & 1) as u8;
-        *value = scale * (*value + f32::from(bit << 4) - 16.0);
+        *number = value(*number + f32::from(bit << 4));
     }
+}
+
+/// What the 16 numbers of 4 bits of a table stand for.
+const STEPS: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/// A scale and 32 numbers of 4 bits that stand for steps of a table.
+fn iq4_nl(block: &[u8], values: &mut [f32]) {
+    let scale = half(block, 0);
+    nibbles(&block[2..], values, |number| scale * step(number));
+}
+
+fn step(number: f32) -> f32 {
+    f32::from(STEPS[number as usize & 15])
+}
+
+/// 8 groups of 32 numbers as in `iq4_nl`; each group has a scale of 6 bits, of which 32 stands for 0.
+fn iq4_xs(block: &[u8], values: &mut [f32]) {
+    let scale = half(block, 0);
+    let upper = u16::from_le_bytes([block[2], block[3]]);
+    for (group, values) in values.chunks_mut(32).enumerate() {
+        let (low, high) = (block[4 + group / 2] >> (group % 2 * 4) & 15, (upper >> (2 * group) & 3) as u8);
+        let factor = scale * (f32::from(low | high << 4) - 32.0);
+        nibbles(&block[8 + group * 16..][..16], values, |number| factor * step(number));
+    }
+}
+
+/// 16 groups of 16 numbers of 2 bits; each group has a scale and a least value of 4 bits, which have scales themselves.
+fn q2_k(block: &[u8], values: &mut [f32]) {
+    let (scale, least) = (half(block, 80), half(block, 82));
+    for (group, values) in values.chunks_mut(16).enumerate() {
+        let own = block[group];
+        let (factor, offset) = (scale * f32::from(own & 15), least * f32::from(own >> 4));
+        for (column, value) in values.iter_mut().enumerate() {
+            *value = factor * f32::from(two_bits(&block[16..80], group * 16 + column)) - offset;
+        }
+    }
+}
+
+/// As `q2_k`, with third bits in 32 bytes of their own, so that 4 stands for 0, and scales of 6 bits, of which 32 does.
+fn q3_k(block: &[u8], values: &mut [f32]) {
+    let (third, own, scale) = (&block[..32], &block[96..108], half(block, 108));
+    for (group, values) in values.chunks_mut(16).enumerate() {
+        let (low, high) = (own[group % 8] >> (group / 8 * 4) & 15, own[8 + group % 4] >> (group / 4 * 2) & 3);
+        let factor = scale * (f32::from(low | high << 4) - 32.0);
+        for (column, value) in values.iter_mut().enumerate() {
+            let place = group * 16 + column;
+            let bit = third[place % 32] >> (place / 32) & 1;
+            *value = factor * (f32::from(two_bits(&block[32..96], place) | bit << 2) - 4.0);
+        }
+    }
+}
+
+/// The number at a place: half a block is 128 values, four runs of 32 that share 32 bytes.
+fn two_bits(bytes: &[u8], place: usize) -> u8 {
+    let (part, run, column) = (place / 128, place % 128 / 32, place % 32);
+    bytes[part * 32 + column] >> (run * 2) & 3
 }
 
 /// The scale and the least value of each of 8 groups, 6 bits each, in 12 bytes.

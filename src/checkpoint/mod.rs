@@ -33,6 +33,7 @@ mod save;
 mod save_format;
 mod saved;
 mod sentence;
+mod sentence_dense;
 mod shard;
 mod stored;
 mod strided;

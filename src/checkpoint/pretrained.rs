@@ -1,5 +1,5 @@
 use super::apply::{BACKBONE, load_mapped};
-use super::gguf::{gguf_metadata, read_decoder};
+use super::gguf::{self, by_key, read_decoder};
 use super::tensors::LOOKED_FOR;
 use super::{CheckpointError, KeyMap, LoadReport, Tensors};
 use crate::backbone::{Backbone, Pooling};
@@ -114,6 +114,8 @@ pub struct Checkpoint {
     folder: PathBuf,
     config: Value,
     tensors: Tensors,
+    /// The architecture of the GGUF file that it is.
+    gguf: Option<String>,
 }
 
 /// A module that was filled from a file, and what became of each name.
@@ -129,8 +131,9 @@ impl Checkpoint {
     /// Reads the folder's configuration and weights.
     ///
     /// A GGUF file, or a folder with one and no other weights, says both: LLaMA (of which Mistral is one), Qwen 2 and 3,
-    /// Gemma 2 and 3, Phi-3 and GPT-2 in llama.cpp's names become the configuration, keys and values of Transformers. The
-    /// tokenizer in it is not read: `tokenizer.json` has to lie beside it.
+    /// Gemma 2 and 3, Phi-3 and GPT-2 in llama.cpp's names become the configuration, keys and values of Transformers. Of a
+    /// model in several parts (`model-00001-of-00003.gguf`), any one stands for all. The tokenizer in it is not read:
+    /// `tokenizer.json` has to lie beside it.
     ///
     /// # Errors
     /// A missing or damaged file is named; so is the architecture of a GGUF file that is none of these.
@@ -143,9 +146,10 @@ impl Checkpoint {
     }
 
     fn open_gguf(file: &Path) -> Result<Self, CheckpointError> {
-        let tensors = Tensors::open_file(file)?;
-        let (config, names) = read_decoder(&gguf_metadata(file)?, &tensors)?;
-        Ok(Self { folder: parent(file).into(), config, tensors: tensors.renamed(names) })
+        let (metadata, tensors) = gguf::open(file)?;
+        let (config, names) = read_decoder(&metadata, &tensors)?;
+        let gguf = metadata.get("general.architecture").and_then(Value::as_str).map(Into::into);
+        Ok(Self { folder: parent(file).into(), config, tensors: tensors.renamed(names), gguf })
     }
 
     /// As [`open`](Self::open), with the configuration in another file than the folder's `config.json`.
@@ -155,7 +159,7 @@ impl Checkpoint {
     pub fn open_with_config(folder: impl AsRef<Path>, config: impl AsRef<Path>) -> Result<Self, CheckpointError> {
         let folder = folder.as_ref().to_path_buf();
         let config = read_json(config.as_ref())?;
-        Ok(Self { tensors: Tensors::open_folder(&folder)?, config, folder })
+        Ok(Self { tensors: Tensors::open_folder(&folder)?, config, folder, gguf: None })
     }
 
     /// The folder.
@@ -186,7 +190,11 @@ impl Checkpoint {
         self.check_model_type(B::MODEL_TYPES)?;
         let config = serde_json::from_value(self.config.clone())
             .map_err(|error| CheckpointError::bad_json(&self.folder.join("config.json"), &error))?;
-        B::check_config(&config)?;
+        let named = |error| match &self.gguf {
+            Some(architecture) => by_key(error, architecture),
+            None => error,
+        };
+        B::check_config(&config).map_err(named)?;
         Ok(config)
     }
 
@@ -274,7 +282,7 @@ impl Checkpoint {
     }
 }
 
-/// The GGUF file that is meant: this one, or the only one of a folder without other weights.
+/// The GGUF file that is meant: this one, or the only one, or the first of the parts of one, of a folder without other weights.
 fn gguf_of(path: &Path) -> Option<PathBuf> {
     let is_gguf = |path: &Path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
     if path.is_file() {
@@ -285,7 +293,7 @@ fn gguf_of(path: &Path) -> Option<PathBuf> {
     }
     let inside = std::fs::read_dir(path).ok()?.flatten().map(|entry| entry.path());
     let mut files: Vec<PathBuf> = inside.filter(|path| is_gguf(path)).collect();
-    if files.len() == 1 { files.pop() } else { None }
+    if files.len() == 1 { files.pop() } else { gguf::first_of(files) }
 }
 
 pub(super) fn read_json(path: &Path) -> Result<Value, CheckpointError> {

@@ -23,6 +23,12 @@ const TORCH_INDEX: &str = "pytorch_model.bin.index.json";
 /// In the order in which Transformers looks for them.
 pub(super) const LOOKED_FOR: [&str; 4] = [SINGLE, INDEX, TORCH, TORCH_INDEX];
 
+/// What can be read as float32.
+const FLOATS: &[&str] = &[
+    "F32", "F16", "BF16", "F64", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
+    "IQ4_NL", "IQ4_XS",
+];
+
 /// The named tensors of one file, or of a folder of shards.
 ///
 /// Opening reads and checks what a file says of its tensors, not their values: those are mapped into memory when they are
@@ -75,6 +81,12 @@ impl Tensors {
         Self::gather(path, vec![shard])
     }
 
+    /// Opens the files of one model, each as [`open_file`](Self::open_file); the first one gives them its path.
+    pub(super) fn open_files(paths: &[PathBuf]) -> Result<Self, CheckpointError> {
+        let shards = paths.iter().map(|path| Shard::open(path.clone())).collect::<Result<_, _>>()?;
+        Self::gather(paths.first().cloned().unwrap_or_default(), shards)
+    }
+
     fn open_index(dir: &Path, name: &str) -> Result<Self, CheckpointError> {
         let index_path = dir.join(name);
         let index = index::read(&index_path)?;
@@ -117,7 +129,7 @@ impl Tensors {
         Ok(Self { path, shards, places, metadata, changes: BTreeMap::new() })
     }
 
-    /// The tensors of one file under other names: from key to the name in the file and what turns its values. Tensors that
+    /// The tensors under other names: from key to the name in the file and what turns its values. Tensors that
     /// are not named are left out.
     pub(super) fn renamed(mut self, names: BTreeMap<String, (String, Option<Change>)>) -> Self {
         for shard in &mut self.shards {
@@ -131,7 +143,9 @@ impl Tensors {
             };
             shard.header.tensors = names.iter().filter_map(entry).collect();
         }
-        self.places = names.keys().map(|key| (key.clone(), 0)).collect();
+        let place =
+            |(key, (name, _)): (&String, &(String, Option<Change>))| Some((key.clone(), *self.places.get(name)?));
+        self.places = names.iter().filter_map(place).collect();
         self.changes = names.into_iter().filter_map(|(key, (_, change))| Some((key, change?))).collect();
         self
     }
@@ -189,7 +203,7 @@ impl Tensors {
     }
 
     /// A tensor's values in row-major order as float32, from F32, F16, BF16 (exactly), F64 (rounded; infinite beyond float32's range) or
-    /// GGUF's Q8_0, Q4_0, Q4_1, Q5_0, Q4_K, Q5_K, Q6_K.
+    /// GGUF's Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS.
     ///
     /// # Errors
     /// `MissingKey`, `Io`, and `UnsupportedDtype` for other number types.
@@ -224,7 +238,7 @@ impl Tensors {
             key: key.into(),
             dtype: entry.dtype,
             wanted: "f32",
-            readable: &["F32", "F16", "BF16", "F64", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q4_K", "Q5_K", "Q6_K"],
+            readable: FLOATS,
         })?;
         Ok((coding, stored))
     }

@@ -17,11 +17,11 @@ pub struct MaskedTargets {
 }
 
 /// BERT's masked-language-model head. Its output projection is the token embedding, read from the features, so the two
-/// stay one parameter; some architectures have one of the head's own ([`untied`](Self::untied)).
+/// stay one parameter; some architectures have one of the head's own ([`untied`](Self::untied),
+/// [`projecting`](Self::projecting)).
 #[derive(Module, Debug)]
 pub struct MaskedLm {
     transform: Option<Transform>,
-    /// Has no bias.
     decoder: Option<Linear>,
     /// Added to the logits, `[vocabulary]`.
     bias: Option<Param<Tensor<1>>>,
@@ -64,6 +64,14 @@ impl MaskedLm {
     pub fn untied(mut self, hidden_size: usize, seed: u64, device: &Device) -> Self {
         let decoder = Init::new(seed ^ 0x0DEC_0DE5, 0.02, device).linear_with(hidden_size, self.vocab_size, false);
         self.decoder = Some(decoder);
+        self
+    }
+
+    /// The same head with a fresh projection of its own from vectors of `width`, whose bias takes the place of the head's:
+    /// BERT's where `tie_word_embeddings` is false.
+    pub fn projecting(mut self, width: usize, seed: u64, device: &Device) -> Self {
+        self.decoder = Some(dense(width, self.vocab_size, seed ^ 0x0DEC_0DE5, device));
+        self.bias = None;
         self
     }
 

@@ -1,7 +1,7 @@
 use super::rotation_memo::MEMO;
 #[cfg(feature = "flex")]
 use crate::kernel;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use std::f32::consts::TAU;
 
 /// How rotary embeddings are stretched beyond the length they were trained for, as Transformers'
@@ -172,12 +172,22 @@ impl Rotary {
 /// Cosines and sines of a sequence's places.
 #[derive(Clone, Debug)]
 pub struct Rotation {
-    /// `[1, 1, seq, turned / 2]`.
+    /// `[1, 1, seq, turned / 2]`, or `[batch, 1, seq, turned / 2]` where rows have places of their own.
     cos: Tensor<4>,
     sin: Tensor<4>,
 }
 
 impl Rotation {
+    /// The rotation of rows whose tokens stand at these places of this one, `[batch, seq]`.
+    pub(super) fn of_places(&self, places: &Tensor<2, Int>) -> Self {
+        let ([.., seq, half], [rows, length]) = (self.cos.dims(), places.dims());
+        let [cos, sin] = [&self.cos, &self.sin].map(|table| {
+            let table = table.clone().reshape([seq, half]);
+            table.select(0, places.clone().reshape([rows * length])).reshape([rows, 1, length, half])
+        });
+        Self { cos, sin }
+    }
+
     /// Turns `[batch, heads, seq, width]`; what is beyond the turned values of a head stays.
     pub fn apply(&self, input: Tensor<4>) -> Tensor<4> {
         #[cfg(feature = "flex")]

@@ -67,8 +67,9 @@ impl Visible {
         let device = inputs[0].device().inner();
         match self {
             Self::Documents(documents) => {
-                let tables = documents.rotation(rotary, &device);
-                inputs.map(|input| turn(input, &tables))
+                let rotation = rotary.rotation(documents.longest().max(1), &device);
+                let rotation = rotation.of_places(&documents.positions(&device));
+                inputs.map(|input| rotation.apply(input))
             }
             _ => {
                 let rotation = rotary.rotation(inputs[0].dims()[2], &device);
@@ -126,19 +127,6 @@ impl Documents {
         let [start, end] = self.places[row * self.seq + place].span;
         start as usize..end as usize
     }
-
-    /// Cosines and sines of all places, each `[batch, 1, seq, turned / 2]`.
-    fn rotation(&self, rotary: &Rotary, device: &Device) -> [Tensor<4>; 2] {
-        let (longest, turned) = (self.longest().max(1), rotary.turned());
-        // Turned, (1, 0) is (cosine, sine).
-        let one = Tensor::<4>::ones([1, 1, longest, turned / 2], device);
-        let pair = Tensor::cat(vec![one.clone(), one.zeros_like()], 3);
-        let table = rotary.rotation(longest, device).apply(pair).reshape([longest, turned]);
-        let positions = self.positions(device);
-        let [batch, seq] = positions.dims();
-        let table = table.select(0, positions.reshape([batch * seq])).reshape([batch, 1, seq, turned]);
-        [0, turned / 2].map(|first| table.clone().narrow(3, first, turned / 2))
-    }
 }
 
 /// The places of a run of equal numbers that begins at `start`, which then is where the next one begins.
@@ -147,18 +135,6 @@ fn run(start: &mut u32, run: &[i64]) -> Option<Vec<Place>> {
     *start = span[1];
     let position = |place: u32| if run[0] == 0 { 0 } else { place - span[0] };
     Some((span[0]..span[1]).map(|place| Place { span, position: position(place) }).collect())
-}
-
-/// Turns each pair of values `i` and `i + turned / 2` of `[batch, heads, seq, width]`; those after them stay.
-fn turn(input: Tensor<4>, [cos, sin]: &[Tensor<4>; 2]) -> Tensor<4> {
-    let ([.., width], half) = (input.dims(), cos.dims()[3]);
-    let [cos, sin] = [cos, sin].map(|table| table.clone().cast(input.dtype()));
-    let [first, second] = [0, half].map(|start| input.clone().narrow(3, start, half));
-    let mut parts = vec![first.clone() * cos.clone() - second.clone() * sin.clone(), second * cos + first * sin];
-    if width > 2 * half {
-        parts.push(input.narrow(3, 2 * half, width - 2 * half));
-    }
-    Tensor::cat(parts, 3)
 }
 
 #[cfg(test)]

@@ -65,6 +65,12 @@ pub trait Objective: Send + Sync {
         1
     }
 
+    /// The lengths of the documents of an example that is a row of several, of which each sees itself alone; none where it
+    /// is one text. A forecast counts their attention by them.
+    fn documents(&self, _example: &Self::Example) -> Vec<usize> {
+        vec![]
+    }
+
     /// A number that changes when an example does, or how this objective uses it. A run resumes only on data with the
     /// fingerprints that it began with; the default knows the length alone.
     fn fingerprint(&self, example: &Self::Example) -> u64 {

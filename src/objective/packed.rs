@@ -60,6 +60,10 @@ impl<O: ByDocument> Objective for Packed<O> {
         example.len()
     }
 
+    fn documents(&self, example: &PackedRow) -> Vec<usize> {
+        example.documents.iter().map(TokenRow::len).collect()
+    }
+
     fn fingerprint(&self, example: &PackedRow) -> u64 {
         let documents = example.documents.iter().map(|document| self.objective.fingerprint(document));
         mix(&documents.collect::<Vec<_>>())

@@ -126,7 +126,6 @@ fn configurations_that_compute_something_else_are_refused_by_field() {
         ("position_embedding_type", json!("relative_key")),
         ("is_decoder", json!(true)),
         ("add_cross_attention", json!(true)),
-        ("tie_word_embeddings", json!(false)),
         ("model_type", json!("roberta")),
         ("num_attention_heads", json!(5)),
         ("num_attention_heads", json!(0)),

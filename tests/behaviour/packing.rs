@@ -10,7 +10,7 @@ use rekindle::data::{DataError, PackedRow, TokenRow, pack};
 use rekindle::head::{CausalLm, MaskedLm, MaskedTargets, TaskHead};
 use rekindle::objective::{Batch, CausalLanguage, Draws, Mirrored, Objective, Packed};
 use rekindle::params::{Freeze, Inventory};
-use rekindle::train::{Data, Fit, evaluate, fit};
+use rekindle::train::{Data, Fit, evaluate, fit, forecast};
 use serde_json::{Value, json};
 
 use super::support::*;
@@ -264,6 +264,31 @@ fn a_frozen_decoder_keeps_states_of_packed_rows_and_the_numbers_are_those_withou
     assert_eq!(with.0.cache.rows, packed.len());
     assert_eq!((with.0.losses, with.0.evaluations), (without.0.losses, without.0.evaluations));
     assert_eq!(with.1, without.1);
+}
+
+#[test]
+fn a_forecast_counts_that_documents_see_themselves_alone() {
+    let (_, packed) = documents();
+    let merged = |row: &PackedRow| {
+        let ids = row.documents.iter().flat_map(|document| document.ids.clone()).collect();
+        PackedRow { documents: vec![TokenRow { ids, ..TokenRow::default() }] }
+    };
+    let merged: Vec<PackedRow> = packed.iter().map(merged).collect();
+    let objective = Packed::new(CausalLanguage::new(&tokenizer()));
+    let of_cache = |rows: &[PackedRow]| {
+        let model = decoder("llama", json!({}));
+        let config = Fit { cache: Cache::memory(), ..fit_config(6, 1e-3) };
+        let data = Data { train: rows, validation: &[] };
+        forecast(&model, &objective, data, &Freeze::Bottom(2), &config).unwrap().operations.cache
+    };
+    let squares = |rows: &[PackedRow]| {
+        let documents = rows.iter().flat_map(|row| &row.documents);
+        documents.map(|document| document.len().pow(2)).sum::<usize>() as f64
+    };
+    // One frozen layer of 32 values.
+    let less = 4.0 * 32.0 * (squares(&merged) - squares(&packed));
+    let found = of_cache(&merged) - of_cache(&packed);
+    assert!(less > 0.0 && (found / less - 1.0).abs() < 1e-9, "{found} {less}");
 }
 
 #[test]

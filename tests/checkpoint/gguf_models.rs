@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use half::f16;
 use rekindle::Model;
 use rekindle::backbone::{AutoText, AutoTextConfig, Mistral, Pooling, TextInput};
 use rekindle::burn::module::{Module, ModuleMapper, Param};
@@ -11,95 +10,8 @@ use rekindle::burn::tensor::{Device, Int, Tensor};
 use rekindle::checkpoint::{Checkpoint, CheckpointError, FromPretrained, Tensors, save_pretrained};
 use serde_json::{Value, json};
 
+use super::gguf_writer::{Coding, Writer};
 use super::temporary;
-
-#[derive(Clone, Copy, PartialEq)]
-enum Coding {
-    F32,
-    Q8,
-}
-
-/// A file of version 3.
-#[derive(Default)]
-struct Writer {
-    metadata: Vec<u8>,
-    fields: u64,
-    infos: Vec<u8>,
-    tensors: u64,
-    data: Vec<u8>,
-}
-
-fn text(bytes: &mut Vec<u8>, text: &str) {
-    bytes.extend((text.len() as u64).to_le_bytes());
-    bytes.extend(text.as_bytes());
-}
-
-impl Writer {
-    /// Whole numbers are `u32`, others `f32`, lists of flags.
-    fn field(&mut self, key: &str, value: &Value) {
-        let bytes = &mut self.metadata;
-        text(bytes, key);
-        match value {
-            Value::String(value) => {
-                bytes.extend(8u32.to_le_bytes());
-                text(bytes, value);
-            }
-            Value::Array(flags) => {
-                bytes.extend(9u32.to_le_bytes());
-                bytes.extend(7u32.to_le_bytes());
-                bytes.extend((flags.len() as u64).to_le_bytes());
-                bytes.extend(flags.iter().map(|flag| u8::from(*flag == true)));
-            }
-            value => match value.as_u64() {
-                Some(value) => {
-                    bytes.extend(4u32.to_le_bytes());
-                    bytes.extend((value as u32).to_le_bytes());
-                }
-                None => {
-                    bytes.extend(6u32.to_le_bytes());
-                    bytes.extend((value.as_f64().expect("a number") as f32).to_le_bytes());
-                }
-            },
-        }
-        self.fields += 1;
-    }
-
-    fn tensor(&mut self, name: &str, shape: &[usize], values: &[f32], coding: Coding) {
-        text(&mut self.infos, name);
-        self.infos.extend((shape.len() as u32).to_le_bytes());
-        shape.iter().rev().for_each(|size| self.infos.extend((*size as u64).to_le_bytes()));
-        // Vectors stay as they are, as the converter leaves them.
-        let blocks = coding == Coding::Q8 && shape.len() == 2 && shape[1].is_multiple_of(32);
-        self.infos.extend((if blocks { 8u32 } else { 0 }).to_le_bytes());
-        self.infos.extend((self.data.len() as u64).to_le_bytes());
-        match blocks {
-            true => values.chunks(32).for_each(|block| self.block(block)),
-            false => self.data.extend(values.iter().flat_map(|value| value.to_le_bytes())),
-        }
-        self.data.resize(self.data.len().next_multiple_of(32), 0);
-        self.tensors += 1;
-    }
-
-    fn block(&mut self, values: &[f32]) {
-        let largest = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
-        let scale = f16::from_f32(largest / 127.0);
-        self.data.extend(scale.to_le_bytes());
-        let whole = |value: &f32| (value / scale.to_f32().max(f32::MIN_POSITIVE)).round().clamp(-127.0, 127.0) as i8;
-        self.data.extend(values.iter().map(|value| whole(value).to_le_bytes()[0]));
-    }
-
-    fn write(self, path: &Path) {
-        let mut bytes = b"GGUF".to_vec();
-        bytes.extend(3u32.to_le_bytes());
-        bytes.extend(self.tensors.to_le_bytes());
-        bytes.extend(self.fields.to_le_bytes());
-        bytes.extend(self.metadata);
-        bytes.extend(self.infos);
-        bytes.resize(bytes.len().next_multiple_of(32), 0);
-        bytes.extend(self.data);
-        fs::write(path, bytes).expect("written");
-    }
-}
 
 /// The name that the converter gives a tensor.
 fn name(architecture: &str, key: &str) -> String {
@@ -156,25 +68,35 @@ fn paired(values: &[f32], rows: usize, heads: usize) -> Vec<f32> {
 }
 
 /// What the converter makes of a checkpoint's tensors.
-fn convert(writer: &mut Writer, architecture: &str, tensors: &Tensors, heads: [usize; 2], coding: Coding) {
-    for key in tensors.keys() {
-        let (mut shape, mut values) = (tensors.shape(key).expect("there").to_vec(), tensors.f32(key).expect("floats"));
-        if architecture == "llama" && (key.contains("q_proj") || key.contains("k_proj")) {
-            values = paired(&values, shape[0], heads[usize::from(key.contains("k_proj"))]);
-        }
-        if architecture.starts_with("gemma") && key.ends_with("norm.weight") {
-            values.iter_mut().for_each(|value| *value += 1.0);
-        }
-        if architecture == "gpt2" && key.contains(".c_") && key.ends_with("weight") {
-            let [rows, columns] = shape[..] else { panic!("a matrix") };
-            values = (0..columns)
-                .flat_map(|column| (0..rows).map(move |row| row * columns + column))
-                .map(|at| values[at])
-                .collect();
-            shape.reverse();
-        }
-        writer.tensor(&name(architecture, key), &shape, &values, coding);
+pub(super) fn convert(writer: &mut Writer, architecture: &str, tensors: &Tensors, heads: [usize; 2], coding: Coding) {
+    tensors.keys().for_each(|key| convert_one(writer, architecture, tensors, key, heads, coding));
+}
+
+/// What it makes of one of them.
+pub(super) fn convert_one(
+    writer: &mut Writer,
+    architecture: &str,
+    tensors: &Tensors,
+    key: &str,
+    heads: [usize; 2],
+    coding: Coding,
+) {
+    let (mut shape, mut values) = (tensors.shape(key).expect("there").to_vec(), tensors.f32(key).expect("floats"));
+    if architecture == "llama" && (key.contains("q_proj") || key.contains("k_proj")) {
+        values = paired(&values, shape[0], heads[usize::from(key.contains("k_proj"))]);
     }
+    if architecture.starts_with("gemma") && key.ends_with("norm.weight") {
+        values.iter_mut().for_each(|value| *value += 1.0);
+    }
+    if architecture == "gpt2" && key.contains(".c_") && key.ends_with("weight") {
+        let [rows, columns] = shape[..] else { panic!("a matrix") };
+        values = (0..columns)
+            .flat_map(|column| (0..rows).map(move |row| row * columns + column))
+            .map(|at| values[at])
+            .collect();
+        shape.reverse();
+    }
+    writer.tensor(&name(architecture, key), &shape, &values, coding);
 }
 
 /// Moves every value by a little of its own, so that no bias is 0 and no norm is 1.
@@ -196,7 +118,7 @@ fn device() -> Device {
     rekindle::device("flex").expect("the default device")
 }
 
-fn logits(checkpoint: &Checkpoint) -> Vec<f32> {
+pub(super) fn logits(checkpoint: &Checkpoint) -> Vec<f32> {
     let config: AutoTextConfig = checkpoint.config::<AutoText>().expect("supported");
     let fresh = Model::new(
         AutoText::build(&config, Pooling::Mean, 0, &device()),
@@ -209,7 +131,7 @@ fn logits(checkpoint: &Checkpoint) -> Vec<f32> {
 }
 
 /// A checkpoint of these fields, saved as Transformers has it.
-fn original(folder: &Path, fields: &Value) -> Checkpoint {
+pub(super) fn original(folder: &Path, fields: &Value) -> Checkpoint {
     let config: AutoTextConfig = serde_json::from_value(fields.clone()).expect("a configuration");
     AutoText::check_config(&config).expect("supported");
     let model = Model::new(
@@ -225,10 +147,10 @@ fn with(base: Value, more: Value) -> Value {
     Value::Object(all.collect())
 }
 
-const HEADS: [usize; 2] = [4, 2];
+pub(super) const HEADS: [usize; 2] = [4, 2];
 
 /// Sizes in Transformers' names and in llama.cpp's.
-fn sizes(model_type: &str, architecture: &str) -> (Value, Value) {
+pub(super) fn sizes(model_type: &str, architecture: &str) -> (Value, Value) {
     if architecture == "gpt2" {
         let ours = json!({ "model_type": "gpt2", "vocab_size": 31, "n_embd": 32, "n_layer": 2, "n_head": 4,
             "n_positions": 24, "n_inner": 64, "initializer_range": 0.2, "layer_norm_epsilon": 1e-4 });
@@ -299,7 +221,7 @@ fn networks() -> Vec<(&'static str, &'static str, Value, Value)> {
     ]
 }
 
-fn write(path: &Path, architecture: &str, fields: &[&Value], original: &Checkpoint, coding: Coding) {
+pub(super) fn write(path: &Path, architecture: &str, fields: &[&Value], original: &Checkpoint, coding: Coding) {
     let mut writer = Writer::default();
     writer.field("general.architecture", &architecture.into());
     writer.field("tokenizer.ggml.eos_token_id", &2.into());
@@ -310,7 +232,7 @@ fn write(path: &Path, architecture: &str, fields: &[&Value], original: &Checkpoi
     writer.write(path);
 }
 
-fn largest(values: impl IntoIterator<Item = f32>) -> f32 {
+pub(super) fn largest(values: impl IntoIterator<Item = f32>) -> f32 {
     values.into_iter().fold(0.0, |largest, value| largest.max(value.abs()))
 }
 
@@ -432,7 +354,7 @@ fn what_is_not_read_is_named() {
     assert!(matches!(read.config::<Mistral>(), Err(CheckpointError::UnsupportedConfig { .. })));
     let error = read.tokenizer().expect_err("none").to_string();
     assert!(error.contains("tokenizer.json"), "{error}");
-    // Two files: which one is not said.
+    // Two files that are not parts of one: which one is not said.
     fs::copy(&path, folder.path().join("other.GGUF")).expect("copied");
     let error = Checkpoint::open(folder.path()).expect_err("two files").to_string();
     assert!(error.contains("config.json"), "{error}");

@@ -5,6 +5,8 @@ mod fixtures;
 mod folder;
 mod gguf;
 mod gguf_models;
+mod gguf_parts;
+mod gguf_writer;
 mod hub;
 mod read;
 mod torch;

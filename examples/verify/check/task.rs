@@ -63,15 +63,21 @@ pub(crate) fn load<B: Traced, H: Task<B>>(checkpoint: &Checkpoint, device: &Devi
 
 /// The checkpoint's model without dropout, to train as Transformers does in `eval` mode.
 pub(crate) fn load_still<B: Traced, H: Task<B>>(checkpoint: &Checkpoint, device: &Device) -> Result<Model<B, H>> {
-    let mut config = serde_json::to_value(checkpoint.config::<B>()?)?;
+    let given = checkpoint.config::<B>()?;
+    let mut config = serde_json::to_value(&given)?;
     still(&mut config);
+    // Without it, some heads have a dropout of their own.
+    config[B::dropout_field(&given)] = 0.0.into();
     Ok(load_whole(checkpoint, &serde_json::from_value(config)?, device)?.module)
 }
 
-/// Sets every probability of dropout to 0.
+/// Sets every probability of dropout and of masking to 0.
 fn still(config: &mut Value) {
     for (key, value) in config.as_object_mut().into_iter().flatten() {
-        let is_dropout = ["dropout", "pdrop", "drop_path", "layerdrop"].iter().any(|part| key.contains(part));
+        let is_dropout =
+            ["dropout", "pdrop", "drop_path", "layerdrop", "jitter_noise", "mask_time_prob", "mask_feature_prob"]
+                .iter()
+                .any(|part| key.contains(part));
         if value.is_number() && is_dropout {
             *value = 0.0.into();
         }

@@ -57,6 +57,11 @@ fn key_map(tied: bool) -> KeyMap {
     }
 }
 
+/// The table of an architecture whose class for question answering calls the body `transformer`.
+pub(super) fn with_spans(map: KeyMap) -> KeyMap {
+    map.prefixed_with("head.outputs", "transformer")
+}
+
 /// What tells a decoder of root mean square norms from others of its kind.
 pub(super) trait RotaryConfig {
     type Layer;

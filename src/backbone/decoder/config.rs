@@ -4,7 +4,7 @@ use crate::backbone::config::{check_epsilon, check_probabilities, check_sizes, c
 use crate::backbone::rope::RopeFields;
 use crate::checkpoint::CheckpointError;
 use crate::nn::{Reach, RopeScaling, Rotary};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 /// A `config.json` in Transformers' names: the fields that all have, with the defaults of this class of Transformers,
@@ -44,7 +44,8 @@ macro_rules! decoder_config {
             pub initializer_range: f64,
             /// Added to the mean square in norms.
             pub rms_norm_eps: f64,
-            /// Dropout on attention probabilities while training.
+            /// Dropout on attention probabilities while training; none where the file says null.
+            #[serde(deserialize_with = "crate::backbone::decoder::config::none_where_null")]
             pub attention_dropout: f64,
             /// Whether the output projection is the token embedding.
             pub tie_word_embeddings: bool,
@@ -164,6 +165,11 @@ pub(super) fn whole_where_it_is<S: Serializer>(value: &f64, serializer: S) -> Re
         true => serializer.serialize_i64(*value as i64),
         false => serializer.serialize_f64(*value),
     }
+}
+
+/// Reads a probability of which null is none.
+pub(super) fn none_where_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(0.0))
 }
 
 /// Dropout before a head for token classes, as Transformers' generic head takes it.

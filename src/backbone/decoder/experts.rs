@@ -1,4 +1,5 @@
-use crate::nn::{Activation, Init, Linear, linear, softmax};
+use crate::nn::{Activation, Draw, Dropout, Init, Linear, linear, softmax};
+use crate::random::mix_into;
 use burn::module::Module;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
@@ -8,6 +9,7 @@ use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 pub(super) struct Experts {
     gate: Linear,
     experts: Vec<Expert>,
+    jitter: Jitter,
     /// Experts that a token takes.
     taken: usize,
 }
@@ -17,11 +19,13 @@ impl Experts {
         [hidden, inner]: [usize; 2],
         [experts, taken]: [usize; 2],
         activation: Activation,
+        noise: f64,
         init: &mut Init,
     ) -> Self {
         Self {
             gate: init.linear_with(hidden, experts, false),
             experts: (0..experts).map(|_| Expert::new(hidden, inner, activation, init)).collect(),
+            jitter: Jitter { noise, switch: Dropout::new(0.5) },
             taken,
         }
     }
@@ -29,7 +33,7 @@ impl Experts {
     /// `[batch, seq, hidden]` to `[batch, seq, hidden]`, and the router's logits, `[batch, seq, experts]`.
     pub(super) fn forward(&self, hidden: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
         let [batch, seq, width] = hidden.dims();
-        let tokens = hidden.reshape([batch * seq, width]);
+        let tokens = self.jitter.forward(hidden.reshape([batch * seq, width]));
         let logits = linear(&self.gate, tokens.clone());
         let probabilities = softmax(logits.clone());
         let chosen = chosen(&probabilities, self.taken);
@@ -74,6 +78,31 @@ fn places(chosen: &Tensor<2>) -> Vec<Vec<i64>> {
     (0..experts).map(of).collect()
 }
 
+/// While training, multiplies what router and experts read by numbers between `1 - noise` and `1 + noise` ([Fedus et al.,
+/// 2021](https://arxiv.org/abs/2101.03961)).
+#[derive(Module, Debug)]
+struct Jitter {
+    noise: f64,
+    /// Says when.
+    switch: Dropout,
+}
+
+impl Jitter {
+    fn forward(&self, tokens: Tensor<2>) -> Tensor<2> {
+        let draw = if self.noise > 0.0 { self.switch.draw() } else { None };
+        let Some(state) = draw.map(Draw::state) else { return tokens };
+        let (shape, device) = (tokens.dims(), tokens.device().inner());
+        let factor = |place: usize| {
+            // The upper 24 bits, from -1 to 1.
+            let share = (mix_into(state, place as u64) >> 40) as f64 / f64::from(1 << 23) - 1.0;
+            (1.0 + self.noise * share) as f32
+        };
+        let factors: Vec<f32> = (0..shape[0] * shape[1]).map(factor).collect();
+        let dtype = tokens.dtype();
+        tokens * Tensor::<2>::from_data(TensorData::new(factors, shape), &device).cast(dtype)
+    }
+}
+
 #[derive(Module, Debug)]
 struct Expert {
     /// To the gate.
@@ -105,6 +134,7 @@ impl Expert {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::RandomScope;
 
     #[test]
     fn each_token_goes_to_its_most_probable_experts() {
@@ -116,10 +146,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_is_noisy_in_training_alone() {
+        let tokens = Tensor::<2>::ones([40, 50], &crate::nn::test_device());
+        let jitter = |noise| Jitter { noise, switch: Dropout::new(0.5) };
+        let values = |noise: f64| jitter(noise).forward(tokens.clone()).into_data().iter::<f32>().collect::<Vec<_>>();
+        assert!(values(0.1).iter().all(|value| *value == 1.0));
+        let scope = RandomScope::new(5);
+        let noisy = values(0.1);
+        let mean = noisy.iter().sum::<f32>() / 2000.0;
+        let ends = noisy.iter().fold((f32::MAX, f32::MIN), |(low, high), value| (low.min(*value), high.max(*value)));
+        assert!((mean - 1.0).abs() < 0.006, "{mean}");
+        assert!((0.9..0.901).contains(&ends.0) && (1.099..1.1001).contains(&ends.1), "{ends:?}");
+        assert!(values(0.0).iter().all(|value| *value == 1.0));
+        drop(scope);
+    }
+
+    #[test]
     fn with_every_expert_taken_the_output_is_the_mean_by_the_router() {
         let device = crate::nn::test_device();
         let mut init = Init::new(3, 0.7, &device);
-        let experts = Experts::new([4, 5], [3, 3], Activation::Silu, &mut init);
+        let experts = Experts::new([4, 5], [3, 3], Activation::Silu, 0.0, &mut init);
         let hidden = init.normal([2, 3, 4]);
         let (output, logits) = experts.forward(hidden.clone());
         let tokens: Tensor<2> = hidden.reshape([6, 4]);

@@ -1,7 +1,7 @@
 //! GPT-2's configuration file and the keys of its weights.
 
 use super::body::DecoderFile;
-use super::config::{check_padding, head_dropout};
+use super::config::head_dropout;
 use crate::backbone::config::{
     check_divides, check_epsilon, check_only, check_probabilities, check_sizes, check_total, ensure,
 };
@@ -48,7 +48,7 @@ pub struct Gpt2Config {
     pub scale_attn_by_inverse_layer_idx: bool,
     /// Whether the output projection is the token embedding.
     pub tie_word_embeddings: bool,
-    /// Id of the padding token.
+    /// Id of the padding token; it may be none of the vocabulary, where nothing is padded.
     pub pad_token_id: Option<i64>,
     /// The other keys of the file.
     #[serde(flatten)]
@@ -108,8 +108,17 @@ impl Gpt2Config {
             ("attn_pdrop", self.attn_pdrop),
         ])?;
         check_epsilon("layer_norm_epsilon", self.layer_norm_epsilon)?;
-        check_padding(self.pad_token_id, self.vocab_size)?;
-        check_only(&self.extra, &[("add_cross_attention", false.into())])
+        check_only(
+            &self.extra,
+            &[
+                ("add_cross_attention", false.into()),
+                // Transformers' other names of fields.
+                ("hidden_size", hidden.into()),
+                ("max_position_embeddings", self.n_positions.into()),
+                ("num_attention_heads", self.n_head.into()),
+                ("num_hidden_layers", self.n_layer.into()),
+            ],
+        )
     }
 
     /// Width inside the feed-forward layer.
@@ -161,5 +170,21 @@ impl DecoderFile for Gpt2Config {
             true => CausalLm::tied(self.vocab_size),
             false => CausalLm::untied(self.n_embd, self.vocab_size, seed, device),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_name_of_a_field_may_not_say_something_else() {
+        let config = |heads: usize| {
+            let fields = serde_json::json!({ "n_head": 4, "num_attention_heads": heads, "n_embd": 32 });
+            serde_json::from_value::<Gpt2Config>(fields).expect("a configuration")
+        };
+        assert!(config(4).check().is_ok());
+        let error = config(2).check().expect_err("differs").to_string();
+        assert!(error.contains("`num_attention_heads` is 2, but supported is 4"), "{error}");
     }
 }

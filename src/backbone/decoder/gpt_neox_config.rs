@@ -2,7 +2,7 @@
 
 use super::attention::AttentionPlan;
 use super::body::DecoderFile;
-use super::config::{check_padding, head_dropout};
+use super::config::head_dropout;
 use crate::backbone::config::{check_divides, check_epsilon, check_probabilities, check_sizes, check_total, ensure};
 use crate::backbone::rope::RopeFields;
 use crate::checkpoint::{CheckpointError, KeyMap};
@@ -43,7 +43,7 @@ pub struct GptNeoxConfig {
     pub layer_norm_eps: f64,
     /// Whether the output projection is the token embedding.
     pub tie_word_embeddings: bool,
-    /// Id of the padding token.
+    /// Id of the padding token; it may be none of the vocabulary, where nothing is padded.
     pub pad_token_id: Option<i64>,
     /// Whether attention and feed-forward layer read the same input, instead of one after the other.
     pub use_parallel_residual: bool,
@@ -101,7 +101,6 @@ impl GptNeoxConfig {
         check_divides("num_attention_heads", self.num_attention_heads, "hidden_size", hidden)?;
         check_probabilities(&[("attention_dropout", self.attention_dropout), ("hidden_dropout", self.hidden_dropout)])?;
         check_epsilon("layer_norm_eps", self.layer_norm_eps)?;
-        check_padding(self.pad_token_id, self.vocab_size)?;
         self.rotary().map(drop)
     }
 
@@ -148,8 +147,11 @@ impl DecoderFile for GptNeoxConfig {
             .ignore("gpt_neox.layers.*.attention.bias", "the causal mask")
             .ignore("gpt_neox.layers.*.attention.masked_bias", "the score of masked places");
         match self.tie_word_embeddings {
-            true => map.tied("embed_out.weight", "gpt_neox.embed_in.weight"),
-            false => map.rule("head.lm_head", "embed_out"),
+            true => map
+                .tied("embed_out.weight", "gpt_neox.embed_in.weight")
+                .tied("lm_head.weight", "gpt_neox.embed_in.weight"),
+            // Transformers 5 calls it so in memory.
+            false => map.rule("head.lm_head", "embed_out").tied("lm_head.weight", "embed_out.weight"),
         }
     }
 
@@ -169,6 +171,23 @@ impl DecoderFile for GptNeoxConfig {
         match self.tie_word_embeddings {
             true => CausalLm::tied(self.vocab_size),
             false => CausalLm::untied(self.hidden_size, self.vocab_size, seed, device),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_output_projection_has_two_names() {
+        for (tie_word_embeddings, original) in [(false, "embed_out.weight"), (true, "gpt_neox.embed_in.weight")] {
+            let map = DecoderFile::key_map(&GptNeoxConfig { tie_word_embeddings, ..GptNeoxConfig::default() });
+            map.check().expect("no contradiction");
+            for name in ["embed_out.weight", "lm_head.weight"] {
+                let keys = map.normalise(["gpt_neox.final_layer_norm.bias", name]).expect("sound");
+                assert_eq!(keys.get(original).map(String::as_str), Some(name));
+            }
         }
     }
 }

@@ -2,11 +2,11 @@
 //! it.
 
 use super::attention::AttentionPlan;
-use super::body::{RotaryConfig, rotary_decoder};
+use super::body::{RotaryConfig, rotary_decoder, with_spans};
 use super::config::{Sizes, decoder_config};
 use super::layer::{MlpPlan, PreNormLayer};
 use crate::backbone::config::check_divides;
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, KeyMap};
 use crate::nn::{Activation, Init, Reach, Scoring};
 
 decoder_config! {
@@ -58,6 +58,10 @@ impl RotaryConfig for LlamaConfig {
         let attention = AttentionPlan::new(&sizes, scoring, sizes.rotary());
         let attention = attention.with_bias(self.attention_bias, self.attention_bias);
         PreNormLayer::new(&sizes, &attention, MlpPlan { activation: self.hidden_act, bias: self.mlp_bias }, init)
+    }
+
+    fn with_own_heads(&self, map: KeyMap) -> KeyMap {
+        with_spans(map)
     }
 }
 

@@ -14,7 +14,6 @@ use crate::head::RoutedCausalLm;
 use crate::nn::{Activation, Embedding, Init, RmsNorm, Rotary, Scoring, Visible, softmax};
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor};
-use serde_json::Value;
 
 decoder_config! {
     /// Mixtral's `config.json`.
@@ -43,6 +42,8 @@ decoder_config! {
     output_router_logits: bool = false,
     /// How much it asks.
     router_aux_loss_coef: f64 = 0.001,
+    /// How far from 1 the numbers are that what experts read is multiplied by, while training.
+    router_jitter_noise: f64 = 0.0,
 }
 
 impl MixtralConfig {
@@ -61,8 +62,8 @@ impl MixtralConfig {
         ensure(fits, "num_experts_per_tok", taken, &format!("1 to num_local_experts ({all})"))?;
         let coefficient = self.router_aux_loss_coef;
         ensure(coefficient.is_finite(), "router_aux_loss_coef", coefficient, "a finite number")?;
-        let jitter = self.extra.get("router_jitter_noise").and_then(Value::as_f64).unwrap_or(0.0);
-        ensure(jitter == 0.0, "router_jitter_noise", jitter, "0, for what routers read is not made noisy")?;
+        let noise = self.router_jitter_noise;
+        ensure((0.0..1.0).contains(&noise), "router_jitter_noise", noise, "a number from 0 to below 1")?;
         self.rotary().map(drop)
     }
 
@@ -83,12 +84,12 @@ impl RotaryConfig for MixtralConfig {
         let scoring = Scoring::of_width(sizes.head_dim, causal(self.sliding_window));
         let attention = AttentionPlan::new(&sizes, scoring, self.rotary().unwrap_or_else(|_| sizes.rotary()));
         let Sizes { hidden_size, intermediate_size, rms_norm_eps, .. } = sizes;
-        let count = [self.num_local_experts, self.num_experts_per_tok];
+        let (count, noise) = ([self.num_local_experts, self.num_experts_per_tok], self.router_jitter_noise);
         MixtralLayer {
             input_layernorm: RmsNorm::new(hidden_size, rms_norm_eps, init.device()),
             self_attn: RotaryAttention::new(&attention, init),
             post_attention_layernorm: RmsNorm::new(hidden_size, rms_norm_eps, init.device()),
-            block_sparse_moe: Experts::new([hidden_size, intermediate_size], count, self.hidden_act, init),
+            block_sparse_moe: Experts::new([hidden_size, intermediate_size], count, self.hidden_act, noise, init),
         }
     }
 

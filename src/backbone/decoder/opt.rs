@@ -26,6 +26,8 @@ pub struct Opt {
     project_in: Option<Linear>,
     layers: Vec<OptLayer>,
     final_layer_norm: Option<LayerNorm>,
+    /// Whether the norm at the end has neither scale nor shift.
+    ends_plain: bool,
     project_out: Option<Linear>,
     #[module(skip)]
     frame: Frame,
@@ -44,7 +46,8 @@ impl Opt {
             embed_positions: init.embedding(config.max_position_embeddings + OFFSET, hidden, None),
             project_in: projects.then(|| init.linear_with(outer, hidden, false)),
             layers: (0..config.num_hidden_layers).map(|_| OptLayer::new(config, &mut init)).collect(),
-            final_layer_norm: config.has_final_norm().then(|| LayerNorm::new(hidden, EPSILON, device)),
+            final_layer_norm: norm(config, device).filter(|_| config.has_final_norm()),
+            ends_plain: config.has_final_norm() && !config.layer_norm_elementwise_affine,
             project_out: projects.then(|| init.linear_with(hidden, outer, false)),
             frame: Frame { pooling, padding, scale: None },
         }
@@ -61,6 +64,7 @@ impl Backbone for Opt {
         let stages = if self.project_in.is_some() { stages.also("project_in") } else { stages };
         let stages = stages.stages("layers", self.layers.len());
         match (&self.final_layer_norm, &self.project_out) {
+            (None, None) if self.ends_plain => stages.bare("final_layer_norm").counted_with_head(),
             (None, None) => stages,
             (Some(_), None) => stages.stage("final_layer_norm").counted_with_head(),
             (None, Some(_)) => stages.stage("project_out").counted_with_head(),
@@ -108,8 +112,8 @@ impl Opt {
     /// What follows the layers.
     fn end(&self, hidden: Tensor<3>) -> Tensor<3> {
         let hidden = match &self.final_layer_norm {
-            Some(norm) => norm.forward(hidden),
-            None => hidden,
+            None if !self.ends_plain => hidden,
+            norm => normalised(norm, hidden),
         };
         match &self.project_out {
             Some(project) => linear(project, hidden),
@@ -120,14 +124,31 @@ impl Opt {
 
 pretrained_decoder!(Opt, OptConfig, "opt", "OPT");
 
+/// A norm's scale and shift; `None` where the configuration leaves them out.
+fn norm(config: &OptConfig, device: &Device) -> Option<LayerNorm> {
+    config.layer_norm_elementwise_affine.then(|| LayerNorm::new(config.hidden_size, EPSILON, device))
+}
+
+/// The norm of `[.., hidden]`.
+fn normalised(norm: &Option<LayerNorm>, input: Tensor<3>) -> Tensor<3> {
+    if let Some(norm) = norm {
+        return norm.forward(input);
+    }
+    let centred = input.clone() - input.mean_dim(2);
+    let variance = (centred.clone() * centred.clone()).mean_dim(2);
+    centred / (variance + EPSILON).sqrt()
+}
+
 #[derive(Module, Debug)]
 struct OptLayer {
     self_attn: OptAttention,
-    self_attn_layer_norm: LayerNorm,
+    self_attn_layer_norm: Option<LayerNorm>,
     fc1: Linear,
     fc2: Linear,
-    final_layer_norm: LayerNorm,
+    final_layer_norm: Option<LayerNorm>,
     dropout: Dropout,
+    /// Leaves the layer out of whole batches.
+    layer_drop: Dropout,
     /// Whether norms stand before both parts of the layer, not after them.
     norm_first: bool,
     #[module(skip)]
@@ -148,29 +169,37 @@ impl OptLayer {
                 heads: config.num_attention_heads,
                 scoring: Scoring::of_width(width, Reach::Back),
             },
-            self_attn_layer_norm: LayerNorm::new(hidden, EPSILON, init.device()),
+            self_attn_layer_norm: norm(config, init.device()),
             fc1: init.linear_with(hidden, inner, bias),
             fc2: init.linear_with(inner, hidden, bias),
-            final_layer_norm: LayerNorm::new(hidden, EPSILON, init.device()),
+            final_layer_norm: norm(config, init.device()),
             dropout: Dropout::new(config.dropout),
+            layer_drop: Dropout::new(config.layerdrop),
             norm_first: config.do_layer_norm_before,
             activation: config.activation_function,
         }
     }
 
     /// `part` of `hidden`, added to it, with `norm` before or after.
-    fn add(&self, norm: &LayerNorm, hidden: Tensor<3>, part: impl Fn(Tensor<3>) -> Tensor<3>) -> Tensor<3> {
+    fn add(&self, norm: &Option<LayerNorm>, hidden: Tensor<3>, part: impl Fn(Tensor<3>) -> Tensor<3>) -> Tensor<3> {
         match self.norm_first {
-            true => hidden.clone() + self.dropout.forward(part(norm.forward(hidden))),
-            false => norm.forward(hidden.clone() + self.dropout.forward(part(hidden))),
+            true => hidden.clone() + self.dropout.forward(part(normalised(norm, hidden))),
+            false => normalised(norm, hidden.clone() + self.dropout.forward(part(hidden))),
         }
     }
 }
 
 impl DecoderLayer for OptLayer {
     fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
+        let read = hidden.clone();
         let hidden = self.add(&self.self_attn_layer_norm, hidden, |hidden| self.self_attn.forward(hidden, visible));
-        self.add(&self.final_layer_norm, hidden, |hidden| linear(&self.fc2, self.activation.after(&self.fc1, hidden)))
+        let inner = |hidden| linear(&self.fc2, self.activation.after(&self.fc1, hidden));
+        let made = self.add(&self.final_layer_norm, hidden, inner);
+        match self.layer_drop.draw() {
+            // Left out ([Fan et al., 2019](https://arxiv.org/abs/1909.11556)), its parameters have a gradient of 0.
+            Some(draw) if draw.mask(1) == [0.0] => read + made * 0.0,
+            _ => made,
+        }
     }
 
     fn attention_width(&self) -> usize {
@@ -196,5 +225,53 @@ impl OptAttention {
             .map(|layer| split_heads(linear(layer, hidden.clone()), self.heads));
         let mixed = attend(query, key, value, self.scoring, visible.clone(), &self.dropout);
         linear(&self.out_proj, merge_heads(mixed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::RandomScope;
+    use burn::tensor::Tolerance;
+
+    fn layer(layerdrop: f64) -> (OptLayer, Tensor<3>) {
+        let mut init = Init::new(7, 0.5, &crate::nn::test_device());
+        let config = OptConfig {
+            hidden_size: 4,
+            num_attention_heads: 2,
+            ffn_dim: 5,
+            dropout: 0.0,
+            layerdrop,
+            layer_norm_elementwise_affine: false,
+            ..OptConfig::default()
+        };
+        (OptLayer::new(&config, &mut init), Init::new(8, 1.0, &crate::nn::test_device()).normal([1, 3, 4]))
+    }
+
+    fn values(tensor: Tensor<3>) -> Vec<f32> {
+        tensor.into_data().iter::<f32>().collect()
+    }
+
+    #[test]
+    fn while_training_a_layer_is_left_out_whole_or_not_at_all() {
+        let (layer, hidden) = layer(0.5);
+        let read = values(hidden.clone());
+        let run = || values(layer.forward(hidden.clone(), &Visible::All));
+        let whole = run();
+        assert!(whole != read);
+        let _scope = RandomScope::new(3);
+        let runs: Vec<_> = (0..40).map(|_| run()).collect();
+        let left_out = runs.iter().filter(|run| **run == read).count();
+        assert!((8..32).contains(&left_out), "{left_out}");
+        assert!(runs.iter().all(|run| *run == read || *run == whole));
+    }
+
+    #[test]
+    fn a_norm_may_have_neither_scale_nor_shift() {
+        let (layer, _) = layer(0.0);
+        assert!(layer.self_attn_layer_norm.is_none() && layer.final_layer_norm.is_none());
+        let input = Tensor::<3>::from_data([[[1.0, 5.0]]], &crate::nn::test_device());
+        let output = normalised(&None, input).into_data();
+        output.assert_approx_eq::<f32>(&[[[-1.0, 1.0]]].into(), Tolerance::absolute(1e-5));
     }
 }

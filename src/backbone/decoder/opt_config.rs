@@ -2,7 +2,7 @@
 
 use super::body::DecoderFile;
 use super::config::{check_padding, head_dropout, padding_row};
-use crate::backbone::config::{check_divides, check_only, check_probabilities, check_sizes, check_total, ensure};
+use crate::backbone::config::{check_divides, check_probabilities, check_sizes, check_total, ensure};
 use crate::checkpoint::{CheckpointError, KeyMap};
 use crate::head::CausalLm;
 use crate::nn::Activation;
@@ -37,6 +37,8 @@ pub struct OptConfig {
     pub dropout: f64,
     /// Dropout on attention probabilities while training.
     pub attention_dropout: f64,
+    /// The chance of a layer to be left out of a batch, while training.
+    pub layerdrop: f64,
     /// Attention heads; divides `hidden_size`.
     pub num_attention_heads: usize,
     /// Between the linear maps of the feed-forward layer.
@@ -47,6 +49,8 @@ pub struct OptConfig {
     pub pad_token_id: Option<i64>,
     /// Whether linear maps have biases.
     pub enable_bias: bool,
+    /// Whether norms have a scale and a shift.
+    pub layer_norm_elementwise_affine: bool,
     /// Whether the output projection is the token embedding.
     pub tie_word_embeddings: bool,
     /// The other keys of the file.
@@ -69,11 +73,13 @@ impl Default for OptConfig {
             word_embed_proj_dim: None,
             dropout: 0.1,
             attention_dropout: 0.0,
+            layerdrop: 0.0,
             num_attention_heads: 12,
             activation_function: Activation::Relu,
             init_std: 0.02,
             pad_token_id: Some(1),
             enable_bias: true,
+            layer_norm_elementwise_affine: true,
             tie_word_embeddings: true,
             extra: Map::new(),
         }
@@ -103,11 +109,12 @@ impl OptConfig {
             &[self.num_hidden_layers, 2, hidden, self.ffn_dim],
         ])?;
         check_divides("num_attention_heads", self.num_attention_heads, "hidden_size", hidden)?;
-        check_probabilities(&[("dropout", self.dropout), ("attention_dropout", self.attention_dropout)])?;
-        check_padding(self.pad_token_id, self.vocab_size)?;
-        let layerdrop = self.extra.get("layerdrop").and_then(Value::as_f64).unwrap_or(0.0);
-        ensure(layerdrop == 0.0, "layerdrop", layerdrop, "0, for whole layers are not dropped")?;
-        check_only(&self.extra, &[("layer_norm_elementwise_affine", true.into())])
+        check_probabilities(&[
+            ("dropout", self.dropout),
+            ("attention_dropout", self.attention_dropout),
+            ("layerdrop", self.layerdrop),
+        ])?;
+        check_padding(self.pad_token_id, self.vocab_size)
     }
 
     /// Width of a token's vector in the embedding and at the end.

@@ -3,11 +3,11 @@
 //! LLaMA's layers, with biases on queries, keys and values, or with norms over their heads.
 
 use super::attention::AttentionPlan;
-use super::body::{RotaryConfig, rotary_decoder};
+use super::body::{RotaryConfig, rotary_decoder, with_spans};
 use super::config::{LayerKind, Sizes, causal, check_layer_types, decoder_config};
 use super::layer::{MlpPlan, PreNormLayer};
 use crate::backbone::config::ensure;
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, KeyMap};
 use crate::nn::{Activation, Init, Scoring};
 
 decoder_config! {
@@ -127,6 +127,10 @@ impl RotaryConfig for Qwen2Config {
         let mlp = MlpPlan { activation: self.hidden_act, bias: false };
         PreNormLayer::new(&sizes, &attention.with_bias(true, false), mlp, init)
     }
+
+    fn with_own_heads(&self, map: KeyMap) -> KeyMap {
+        with_spans(map)
+    }
 }
 
 impl Qwen3Config {
@@ -164,6 +168,10 @@ impl RotaryConfig for Qwen3Config {
         let attention = attention.with_bias(self.attention_bias, self.attention_bias);
         let mlp = MlpPlan { activation: self.hidden_act, bias: false };
         PreNormLayer::new(&sizes, &attention, mlp, init).with_head_norms(&sizes, init)
+    }
+
+    fn with_own_heads(&self, map: KeyMap) -> KeyMap {
+        with_spans(map)
     }
 }
 

@@ -179,7 +179,6 @@ impl BertConfig {
                 ("position_embedding_type", "absolute".into()),
                 ("is_decoder", false.into()),
                 ("add_cross_attention", false.into()),
-                ("tie_word_embeddings", true.into()),
             ],
         )
     }

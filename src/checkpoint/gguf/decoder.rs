@@ -39,17 +39,19 @@ pub(in crate::checkpoint) fn read(
         let names: Vec<&str> = ARCHITECTURES.iter().map(|(name, ..)| *name).collect();
         unsupported("general.architecture", format!("`{found}`"), &names.join(", "))
     })?;
-    if let Some(parts) = metadata.get("split.count").filter(|parts| parts.as_u64() != Some(1)) {
-        return Err(unsupported("split.count", parts, "1: join the parts with llama.cpp's gguf-split"));
-    }
     let decoder = Decoder { fields: Fields { metadata, architecture }, tensors };
+    decoder.check_layers()?;
     let mut config = match architecture {
         "gpt2" => decoder.gpt2()?,
         _ => decoder.rotary(model_type)?,
     };
     config.insert("architectures".into(), json!([class]));
     for (field, key) in [("bos_token_id", "bos"), ("eos_token_id", "eos"), ("pad_token_id", "padding")] {
-        let id = metadata.get(&format!("tokenizer.ggml.{key}_token_id"));
+        let name = format!("tokenizer.ggml.{key}_token_id");
+        let id = metadata.get(&name).filter(|id| !id.is_null());
+        if let Some(other) = id.filter(|id| !id.is_u64()) {
+            return Err(unsupported(name, other, "a whole number"));
+        }
         config.insert(field.into(), id.cloned().unwrap_or_default());
     }
     Ok((Value::Object(config), decoder.renamed()?))
@@ -61,6 +63,16 @@ struct Decoder<'a> {
 }
 
 impl Decoder<'_> {
+    /// There are as many layers as the metadata says.
+    fn check_layers(&self) -> Result<(), CheckpointError> {
+        let layer = |name: &str| name.strip_prefix("blk.")?.split('.').next()?.parse::<u64>().ok();
+        let found = self.tensors.keys().filter_map(layer).max().map_or(0, |last| last.saturating_add(1));
+        match self.fields.count("block_count")? {
+            said if said == found => Ok(()),
+            said => Err(self.fields.unsupported("block_count", said, &format!("{found}, as many as the file holds"))),
+        }
+    }
+
     fn is_gemma(&self) -> bool {
         self.fields.architecture.starts_with("gemma")
     }
@@ -91,7 +103,7 @@ impl Decoder<'_> {
             "n_embd": fields.count("embedding_length")?,
             "n_layer": fields.count("block_count")?,
             "n_head": fields.count("attention.head_count")?,
-            "n_inner": fields.optional_count("feed_forward_length")?,
+            "n_inner": fields.optional_size("feed_forward_length")?,
             "layer_norm_epsilon": fields.number("attention.layer_norm_epsilon")?,
             "tie_word_embeddings": self.is_tied()?,
         })))
@@ -99,14 +111,14 @@ impl Decoder<'_> {
 
     fn heads(&self) -> Result<(u64, u64), CheckpointError> {
         let heads = self.fields.count("attention.head_count")?;
-        Ok((heads, self.fields.optional_count("attention.head_count_kv")?.unwrap_or(heads)))
+        Ok((heads, self.fields.optional_size("attention.head_count_kv")?.unwrap_or(heads)))
     }
 
     fn head_dim(&self) -> Result<u64, CheckpointError> {
         let fields = &self.fields;
         let (heads, hidden) = (fields.count("attention.head_count")?, fields.count("embedding_length")?);
-        let key = fields.optional_count("attention.key_length")?.unwrap_or(hidden / heads.max(1));
-        let value = fields.optional_count("attention.value_length")?.unwrap_or(key);
+        let key = fields.optional_size("attention.key_length")?.unwrap_or(hidden / heads.max(1));
+        let value = fields.optional_size("attention.value_length")?.unwrap_or(key);
         match key == value {
             true => Ok(key),
             false => Err(fields.unsupported("attention.value_length", value, &format!("{key}, as keys have"))),

@@ -5,11 +5,14 @@ mod change;
 mod decoder;
 mod fields;
 mod names;
+mod parts;
 mod rope;
 mod value;
 
 pub(super) use change::Change;
 pub(super) use decoder::read as read_decoder;
+pub(super) use fields::by_key;
+pub(super) use parts::{first_of, open};
 
 use std::collections::BTreeMap;
 use std::path::Path;

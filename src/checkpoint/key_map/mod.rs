@@ -28,6 +28,10 @@ pub struct KeyMap {
     base_prefix: String,
     /// Whether files are written without the base prefix.
     bare: bool,
+    /// Parts whose modules have the base prefix in files all the same.
+    prefixed: Vec<Pattern>,
+    /// What stands in for the base prefix.
+    other_prefix: Option<OtherPrefix>,
     rules: Vec<Rule>,
     ignored: Vec<(Pattern, String)>,
     optional: Vec<Pattern>,
@@ -49,6 +53,8 @@ impl KeyMap {
         Self {
             base_prefix: base_prefix.into(),
             bare: false,
+            prefixed: Vec::new(),
+            other_prefix: None,
             rules: Vec::new(),
             ignored: Vec::new(),
             optional: Vec::new(),
@@ -66,6 +72,23 @@ impl KeyMap {
     #[must_use]
     pub fn written_bare(mut self) -> Self {
         self.bare = true;
+        self
+    }
+
+    /// Files of modules with something at `present` (leading segments of a path) are written with the base prefix, whatever
+    /// [`written_bare`](Self::written_bare) says. It waits for [`of_module`](Self::of_module).
+    #[must_use]
+    pub fn prefixed_where(mut self, present: &str) -> Self {
+        self.prefixed.push(Pattern::new(present));
+        self
+    }
+
+    /// Files of modules with something at `part` (leading segments of a path) have `prefix` in place of the base prefix:
+    /// LLaMA's class for question answering calls the body `transformer`. Read is either. It waits for
+    /// [`of_module`](Self::of_module).
+    #[must_use]
+    pub fn prefixed_with(mut self, part: &str, prefix: &str) -> Self {
+        self.other_prefix = Some(OtherPrefix { part: Pattern::new(part), prefix: prefix.into(), holds: false });
         self
     }
 
@@ -107,7 +130,7 @@ impl KeyMap {
         self
     }
 
-    /// As [`constant`](Self::constant), and files that are written lack it too.
+    /// As [`constant`](Self::constant), and files that are written lack it too, but for those of the body alone.
     #[must_use]
     pub fn unsaved(mut self, path: &str) -> Self {
         self.unsaved.push(Pattern::new(path));
@@ -188,7 +211,7 @@ impl KeyMap {
 
     /// Whether files are written without this path.
     pub fn is_unsaved(&self, path: &str) -> bool {
-        self.unsaved.iter().any(|pattern| pattern.match_start(path).is_some())
+        !self.bare && self.unsaved.iter().any(|pattern| pattern.match_start(path).is_some())
     }
 
     /// Whether a path that a file lacks is what it is in a fresh module.
@@ -214,6 +237,16 @@ impl KeyMap {
         }
         Ok(())
     }
+}
+
+/// What stands in for the base prefix in the files of some modules.
+#[derive(Debug, Clone)]
+struct OtherPrefix {
+    /// What those modules have.
+    part: Pattern,
+    prefix: String,
+    /// Whether it holds for the module at hand.
+    holds: bool,
 }
 
 fn first_segment(key: &str) -> &str {

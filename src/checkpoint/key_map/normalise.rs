@@ -11,6 +11,7 @@ impl KeyMap {
     /// Brings a file's keys to the naming of this table: from normalised key to the file's own.
     ///
     /// A file of the bare body gets the base prefix: one where no key has it, but some start as the body's keys do after it.
+    /// So does a file with another prefix in its place, where there may be one ([`prefixed_with`](Self::prefixed_with)).
     /// `LayerNorm.gamma` and `LayerNorm.beta`, as files converted from TensorFlow have them, become `weight` and `bias`. Of
     /// tied keys whose original is not there, the first copy gets its name.
     ///
@@ -25,8 +26,10 @@ impl KeyMap {
         let bare = !keys.iter().any(|key| first_segment(key) == self.base_prefix);
         let mut normalised = BTreeMap::new();
         for key in keys {
-            let prefixed = bare && body.contains(first_segment(key));
-            let name = modern(&if prefixed { format!("{}.{key}", self.base_prefix) } else { key.to_string() });
+            let other = self.other_prefix.as_ref().and_then(|other| key.strip_prefix(&other.prefix)?.strip_prefix('.'));
+            let rest = if body.contains(first_segment(key)) { Some(key) } else { other };
+            let prefixed = rest.filter(|_| bare).map(|rest| format!("{}.{rest}", self.base_prefix));
+            let name = modern(prefixed.as_deref().unwrap_or(key));
             if let Some(first) = normalised.insert(name.clone(), key.to_string()) {
                 let (first, second) = (format!("`{first}`"), format!("`{key}`"));
                 return Err(CheckpointError::DuplicateKey { key: name, first, second });
@@ -67,6 +70,20 @@ fn modern(key: &str) -> String {
 mod tests {
     use super::super::tests::map;
     use super::*;
+
+    #[test]
+    fn some_modules_have_another_prefix() {
+        let map = map().prefixed_with("head.linear", "transformer");
+        for key in ["bert.layer.3.x", "layer.3.x", "transformer.layer.3.x"] {
+            assert_eq!(map.normalise([key, "classifier.bias"]).expect("fine")["bert.layer.3.x"], key);
+        }
+        let both = map.normalise(["bert.layer.3.x", "transformer.layer.3.x"]).expect("fine");
+        assert!(both.contains_key("transformer.layer.3.x"), "the other prefix stands for a missing one");
+        let path = "backbone.embeddings.words.weight";
+        let of = |parts: [&str; 2]| map.of_module(parts).to_written(path).expect("covered");
+        assert_eq!(of([path, "head.linear.bias"]), "transformer.embeddings.words.weight");
+        assert_eq!(of([path, "head.token.bias"]), "bert.embeddings.words.weight");
+    }
 
     #[test]
     fn the_prefix_is_added_to_a_bare_body_only() {

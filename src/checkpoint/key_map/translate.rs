@@ -1,12 +1,12 @@
 //! From paths to keys and back.
 
 use super::super::pattern::{Pattern, Specificity};
-use super::KeyMap;
+use super::{KeyMap, OtherPrefix};
 use std::collections::BTreeSet;
 
 impl KeyMap {
-    /// The table for a module with these parameter paths: rules that wait for what is absent hold or do not, and a key is no
-    /// copy where the module has a parameter of its own for it (an output projection that is not tied).
+    /// The table for a module with these parameter paths: rules that wait for what is absent hold or do not, and a key is
+    /// neither a copy nor ignored where the module has a parameter of its own for it (an output projection that is not tied).
     #[must_use]
     pub fn of_module<'a>(&self, paths: impl IntoIterator<Item = &'a str> + Clone) -> Self {
         let has = |part: &Pattern| paths.clone().into_iter().any(|path| part.match_start(path).is_some());
@@ -14,8 +14,13 @@ impl KeyMap {
         for rule in &mut map.rules {
             rule.decide(has);
         }
+        map.bare &= !map.prefixed.iter().any(has);
+        if let Some(other) = &mut map.other_prefix {
+            other.holds = has(&other.part);
+        }
         let own: BTreeSet<_> = paths.clone().into_iter().filter_map(|path| map.to_file(path)).collect();
         map.tied.retain(|(copy, _)| !own.contains(copy));
+        map.ignored.retain(|(pattern, _)| !own.iter().any(|key| pattern.matches(key)));
         map
     }
 
@@ -34,8 +39,12 @@ impl KeyMap {
     }
 
     pub(super) fn written(&self, key: &str) -> String {
-        let bare = key.strip_prefix(&self.base_prefix).and_then(|rest| rest.strip_prefix('.')).filter(|_| self.bare);
-        bare.unwrap_or(key).into()
+        let rest = || key.strip_prefix(&self.base_prefix).and_then(|rest| rest.strip_prefix('.'));
+        match (&self.other_prefix, rest()) {
+            (_, Some(rest)) if self.bare => rest.into(),
+            (Some(OtherPrefix { prefix, holds: true, .. }), Some(rest)) => format!("{prefix}.{rest}"),
+            _ => key.into(),
+        }
     }
 
     /// Whether the path has this key in some module.

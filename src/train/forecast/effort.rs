@@ -41,7 +41,7 @@ impl BatchForecast {
 /// under autodiff, and two for its own gradient where it trains. To these come what
 /// [`Backbone::mixing_operations`] counts, three times where a gradient flows (four times
 /// with gradient checkpointing, which runs stages forward twice); what [`Backbone::operations_spared`] counts
-/// goes off in proportion where the head reads pooled features alone. A projection tied to the embeddings is not counted.
+/// goes off in proportion where the head reads pooled features alone. Documents that share a row mix by themselves. A projection tied to the embeddings is not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OperationForecast {
@@ -196,6 +196,7 @@ pub(super) fn validations(config: &Fit, calendar: &Calendar) -> usize {
 pub(super) fn operations<B, H, O>(
     run: &Run<'_, '_, B, H, O>,
     batches: &Batches,
+    documents: &[usize],
     weight_a_cell: f64,
     cached: Cached,
 ) -> OperationForecast
@@ -216,7 +217,10 @@ where
     let over_rows = |of_row: &dyn Fn(usize) -> f64| {
         batches.train.iter().map(|(rows, longest)| *rows as f64 * of_row(*longest)).sum::<f64>()
     };
-    let mixing = |stage: usize| over_rows(&|seq| backbone.mixing_operations(stage, seq));
+    let mixing = |stage: usize| match documents.is_empty() {
+        true => over_rows(&|seq| backbone.mixing_operations(stage, seq)),
+        false => documents.iter().map(|length| backbone.mixing_operations(stage, *length)).sum(),
+    };
     let spared = |stage: usize| match H::POOLED_ONLY {
         true => over_rows(&|seq| backbone.operations_spared(stage, seq)),
         false => 0.0,

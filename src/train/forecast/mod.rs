@@ -137,7 +137,8 @@ where
     let cached = measured.cached(&batches, &calendar, config, &run.plan, objective.repeats());
     let keeps_best = !data.validation.is_empty() && effort::validations(config, &calendar) > 1;
     let parts = Parts::new(&run.plan, &run.inventory, config, &measured, cached, keeps_best);
-    let operations = effort::operations(&run, &batches, measured.weight_a_cell, cached);
+    let documents: Vec<usize> = data.train.iter().flat_map(|example| objective.documents(example)).collect();
+    let operations = effort::operations(&run, &batches, &documents, measured.weight_a_cell, cached);
     let plan = run.plan.clone();
     Ok(Shape { parts, measured, batches, cached, operations, widest_epoch, plan, calendar })
 }

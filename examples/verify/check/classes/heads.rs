@@ -6,7 +6,7 @@ use crate::check::findings::Array;
 use crate::check::inputs::Inputs;
 use crate::check::task::{Task, Traced};
 use burn::tensor::Device;
-use rekindle::backbone::{AutoText, AutoTextConfig, Electra, Pooled, Pooling, TextFeatures, Tokens};
+use rekindle::backbone::{AutoText, AutoTextConfig, Electra, Pooled, Pooling, Tokens};
 use rekindle::checkpoint::{Checkpoint, CheckpointError, FromPretrained, Tensors};
 use rekindle::head::{
     CausalLm, Classifier, LabelLoss, MaskedLm, MaskedTargets, MultiLabel, MultipleChoice, NumberLoss, Pretraining,
@@ -148,7 +148,7 @@ impl Task<AutoText> for CausalLm {
     }
 }
 
-impl<B: Traced<Features = TextFeatures>> Task<B> for TokenClassifier {
+impl<B: Traced<Features: Tokens>> Task<B> for TokenClassifier {
     fn fresh(checkpoint: &Checkpoint, config: &B::Config, device: &Device) -> Result<Self> {
         let path = "head.linear.weight";
         let num_labels = rows_of(checkpoint, &B::key_map(config).of_module([path, "head.linear.bias"]), path)?;
