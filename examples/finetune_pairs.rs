@@ -36,6 +36,7 @@ struct Args {
     /// The key of the second text.
     #[arg(long, default_value = "hypothesis")]
     second: String,
+    /// The key of the label.
     #[arg(long, default_value = "label")]
     label: String,
     /// Longest pair in tokens.
@@ -89,7 +90,7 @@ fn run(args: &Args) -> Result<()> {
     save_classifier(&recipe.out, &model, config, &task, &recipe.freeze)?;
     println!("\nsaved in {}", recipe.out.display());
 
-    let predictor = Predictor::<AutoText>::load(&recipe.out, device)?;
+    let predictor = Predictor::load(&recipe.out, device)?;
     let pairs: Vec<_> = test.iter().take(3).map(|pair| (&pair.first, &pair.second)).collect();
     for ((first, second), prediction) in pairs.iter().zip(predictor.predict_pairs(&pairs)?) {
         println!("{:>5.1} %  {:<16} {first} | {second}", 100.0 * prediction.probability, prediction.label);

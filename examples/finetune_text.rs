@@ -59,7 +59,8 @@ struct Args {
     #[arg(long, default_value = "label")]
     label: String,
     /// What stays fixed: nothing, backbone, bottom:N, gradual[:EPOCHS], gradual-plateau:VALIDATIONS, lp-ft[:EPOCHS],
-    /// chain-thaw:EPOCHS, bitfit, norm, every:N, surgical:STAGES or except:SELECTOR[;SELECTOR].
+    /// chain-thaw:EPOCHS, bitfit, norm, every:N, surgical:STAGES, except:SELECTOR[;SELECTOR], or several in turn, such as
+    /// "backbone@2 > nothing".
     /// Without it, three ways are compared.
     #[arg(long)]
     freeze: Option<Freeze>,
@@ -69,6 +70,7 @@ struct Args {
     /// Peak learning rate [default: 1e-2 for a frozen backbone, else 5e-4].
     #[arg(long)]
     lr: Option<f64>,
+    /// Rows of a micro-batch, at most.
     #[arg(long, default_value_t = 32)]
     batch_size: usize,
     /// Longest text in tokens.
@@ -192,7 +194,7 @@ fn read(
     config: &AutoTextConfig,
 ) -> Result<(TextClassification, Texts), Box<dyn Error>> {
     let file = |name: &str| -> Result<Vec<TextExample>, rekindle::data::DataError> {
-        let columns = Columns { text: args.text.clone(), label: Some(args.label.clone()) };
+        let columns = Columns::new(&args.text, Some(&args.label));
         read_text(split_file(&args.data, name, &["jsonl", "json", "csv", "tsv"]), &columns)
     };
     let (train, validation, test) = (file("train")?, file("validation")?, file("test")?);
@@ -391,7 +393,7 @@ fn body_device(body: &AutoText) -> Device {
 
 /// Labels a few sentences with the model that was saved.
 fn ask(folder: &Path, args: &Args, texts: &Texts) -> Result<(), Box<dyn Error>> {
-    let predictor = Predictor::<AutoText>::load(folder, &rekindle::device(&args.flags.device)?)?;
+    let predictor = Predictor::load(folder, &rekindle::device(&args.flags.device)?)?;
     let own = ["my internet has been dead since this morning", "how do i keep my old number?", "i want a real person"];
     let from_data = texts.train.iter().step_by(texts.train.len().div_ceil(3)).map(|example| example.text.as_str());
     let sentences: Vec<&str> = match args.data.ends_with("assets/intents") {

@@ -72,13 +72,14 @@ pub struct SavedImageClassifier<B> {
 /// A missing or damaged file, a key that is missing or unknown, labels that do not fit the head; a model for something
 /// else; a size that nobody says.
 pub fn load_image_classifier<B>(
-    folder: &Path,
+    folder: impl AsRef<Path>,
     size: Option<[usize; 3]>,
     device: &Device,
 ) -> Result<SavedImageClassifier<B>, Error>
 where
     B: FromPretrained + Backbone<Input = ImageInput, Features: Pooled>,
 {
+    let folder = folder.as_ref();
     let checkpoint = Checkpoint::open(folder)?;
     let config = checkpoint.config::<B>()?;
     check_class(&checkpoint, CLASS)?;

@@ -92,8 +92,8 @@ pub type SavedEmbedder<B> = Saved<B, SentenceEmbedder, TextSimilarity>;
 ///
 /// # Errors
 /// A missing or damaged file, a key that is missing or unknown; modules and poolings that there are not here, by name.
-pub fn load_embedder<B: FromPretrained>(folder: &Path, device: &Device) -> Result<SavedEmbedder<B>, Error> {
-    let modules = Modules::read(folder)?;
+pub fn load_embedder<B: FromPretrained>(folder: impl AsRef<Path>, device: &Device) -> Result<SavedEmbedder<B>, Error> {
+    let modules = Modules::read(folder.as_ref())?;
     let checkpoint = Checkpoint::open(&modules.body)?;
     let config = checkpoint.config::<B>()?;
     let mut head = SentenceEmbedder::new(PairLoss::default())?;

@@ -28,10 +28,17 @@ pub struct Columns {
     pub label: Option<String>,
 }
 
+impl Columns {
+    /// Columns of these names.
+    pub fn new(text: &str, label: Option<&str>) -> Self {
+        Self { text: text.into(), label: label.map(Into::into) }
+    }
+}
+
 impl Default for Columns {
     /// `text` and `label`.
     fn default() -> Self {
-        Self { text: "text".into(), label: Some("label".into()) }
+        Self::new("text", Some("label"))
     }
 }
 
@@ -314,7 +321,7 @@ mod tests {
     #[test]
     fn labels_are_read_only_where_asked() {
         let (_folder, path) = file("d.jsonl", b"{\"body\": \"a\", \"label\": [1]}");
-        let columns = Columns { text: "body".into(), label: None };
+        let columns = Columns::new("body", None);
         assert_eq!(read_jsonl(&path, &columns).unwrap(), [TextExample { text: "a".into(), label: None }]);
         let (_folder, path) = file("d.csv", b"body\na\n");
         assert_eq!(read_csv(&path, &columns).unwrap(), [TextExample { text: "a".into(), label: None }]);

@@ -58,7 +58,7 @@ where
     let checkpoint = Checkpoint::open(&saved).unwrap();
     assert_eq!(checkpoint.architectures(), [class]);
     let texts: Vec<String> = (0..9).map(|index| text(index).0).collect();
-    let loaded: Predictor<B> = Predictor::load(&saved, &device()).unwrap();
+    let loaded = Predictor::<B>::load_as(&saved, &device()).unwrap();
     assert_eq!(Predictor::new(&model, task()).predict(&texts).unwrap(), loaded.predict(&texts).unwrap());
     let error = checkpoint.config::<rekindle::backbone::Bert>().map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("model_type"), "{error}");

@@ -97,7 +97,7 @@ fn without_the_card_the_configuration_tells_the_pooling() {
     for pooling in [Pooling::Cls, Pooling::Mean, Pooling::Pooler] {
         let folder = saved(&config(2, 0.0), pooling);
         let logits =
-            || Predictor::<Bert>::load(folder.path(), &device()).unwrap().logits(&["my router drops"]).unwrap();
+            || Predictor::<Bert>::load_as(folder.path(), &device()).unwrap().logits(&["my router drops"]).unwrap();
         let expected = logits();
         fs::remove_file(folder.path().join("rekindle.json")).unwrap();
         assert_eq!(logits(), expected, "{pooling}");
@@ -211,7 +211,7 @@ fn saving_replaces_a_model_and_nothing_else() {
 
 #[test]
 fn a_head_has_a_class_for_each_label() {
-    let two = Labels::from_names(vec!["no".into(), "yes".into()]).unwrap();
+    let two = Labels::from_names(["no", "yes"]).unwrap();
     let task = TextClassification::new(tokenizer(), two, 24).unwrap();
     let model = classifier(2, 0.0);
     let folder = temporary();

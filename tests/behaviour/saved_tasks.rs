@@ -102,7 +102,7 @@ fn one_number_without_a_name_for_the_problem_is_regression() {
 
 #[test]
 fn several_labels_are_loaded_as_they_were_saved() {
-    let labels = Labels::from_names(["late", "broken", "rude"].map(String::from).to_vec()).unwrap();
+    let labels = Labels::from_names(["late", "broken", "rude"]).unwrap();
     let task = TextNumbers::new(tokenizer(), 3, LIMIT).unwrap();
     let head = rekindle::head::Classifier::new(32, 3, 7, &device()).for_labels(LabelLoss::default()).unwrap();
     // A pooling of our own, which comes with the code that computes it.
@@ -164,7 +164,7 @@ fn choices_are_loaded_as_they_were_saved() {
 
 #[test]
 fn pairs_are_loaded_as_they_were_saved() {
-    let labels = Labels::from_names(["no", "yes"].map(String::from).to_vec()).unwrap();
+    let labels = Labels::from_names(["no", "yes"]).unwrap();
     let task = TwoTextClassification::new(tokenizer(), labels, LIMIT).unwrap();
     let model = Model::new(bert(2, 0.0, Pooling::Mean), PairClassifier::new(32, 2, 7, &device()));
     let folder = temporary();
@@ -207,7 +207,7 @@ fn sentences_are_loaded_as_they_were_saved() {
         assert_eq!(json_of(&saved, "sentence_bert_config.json")["max_seq_length"], LIMIT);
         let again = load_embedder::<Bert>(&saved, &device()).unwrap();
         assert_eq!(again.task.max_length(), LIMIT);
-        let embedder = Embedder::<Bert>::open(&saved, &device()).unwrap();
+        let embedder = Embedder::load(&saved, &device()).unwrap();
         let vectors = embedder.embed(&texts).unwrap();
         assert_eq!(vectors, Embedder::new(&model, tokenizer(), LIMIT).embed(&texts).unwrap());
         assert!(!seen.contains(&vectors), "each pooling is its own");
@@ -228,7 +228,7 @@ fn sentences_are_loaded_as_they_were_saved() {
     }
     edit(&saved, "modules.json", |modules| modules[0]["path"] = "0_Transformer".into());
     edit(&saved, "modules.json", |modules| _ = modules.as_array_mut().unwrap().pop());
-    let vectors = Embedder::<Bert>::open(&saved, &device()).unwrap().embed(&texts).unwrap();
+    let vectors = Embedder::load(&saved, &device()).unwrap().embed(&texts).unwrap();
     assert_eq!(vectors, seen[1]);
 
     let open = || fault(load_embedder::<Bert>(&saved, &device()));
