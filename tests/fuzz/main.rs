@@ -52,7 +52,6 @@ fn no_reader_panics() {
 fn no_reader_panics_for_long() {
     let seconds = std::env::var("REKINDLE_FUZZ_SECONDS").map_or(180, |text| text.parse().unwrap());
     let (left, threads) = (Mutex::new(all()), available_parallelism().unwrap().get());
-    let next = || left.lock().unwrap().next();
     // Threads of their own: one of rayon's may turn to another reader while it waits.
     let next = || left.lock().unwrap().next();
     std::thread::scope(|scope| {
