@@ -88,7 +88,7 @@ fn run(args: &Args) -> Result<()> {
     save_reader(&recipe.out, &model, config, &task, &recipe.freeze)?;
     println!("\nsaved in {}", recipe.out.display());
 
-    let answerer = Answerer::<AutoText>::load(&recipe.out, device)?;
+    let answerer = Answerer::load(&recipe.out, device)?;
     let answerer = answerer.with_max_answer(args.max_answer);
     let answerer = match args.no_answer {
         Some(margin) => answerer.with_no_answer(margin),

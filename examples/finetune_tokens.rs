@@ -84,7 +84,7 @@ fn run(args: &Args) -> Result<()> {
     save_tagger(&recipe.out, &model, config, &task, &recipe.freeze)?;
     println!("\nsaved in {}", recipe.out.display());
 
-    let tagger = Tagger::<AutoText>::load(&recipe.out, device)?;
+    let tagger = Tagger::load(&recipe.out, device)?;
     let words: Vec<&[String]> = test.iter().map(|example| example.tokens.as_slice()).collect();
     let tagged = tagger.tag(&words)?;
     let found: Vec<Vec<&str>> = tagged.iter().map(|sentence| sentence.tags()).collect();

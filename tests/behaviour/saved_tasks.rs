@@ -259,7 +259,7 @@ fn dense_layers_after_pooling_are_those_of_the_folder() {
         save_embedder(&saved, &model, &config(2, 0.0), &task, &Freeze::Nothing).unwrap();
         Embedder::new(&model, tokenizer(), LIMIT).embed(&texts).unwrap()
     };
-    let open = || Embedder::<Bert>::load_as(&saved, &device()).unwrap().embed(&texts).unwrap();
+    let open = || Embedder::load(&saved, &device()).unwrap().embed(&texts).unwrap();
     let plain = SentenceEmbedder::new(PairLoss::Cosine).unwrap();
     let dense = |widths, bias, activation, seed| Projection::new(widths, bias, activation, seed, &device());
     let wide = dense([32, 24], true, Activation::Tanh, 1);
