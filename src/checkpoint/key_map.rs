@@ -481,6 +481,14 @@ mod tests {
     }
 
     #[test]
+    fn what_a_module_has_is_neither_a_copy_nor_ignored() {
+        let map = KeyMap::new("m").rule("head.decoder", "decoder").tied("decoder.weight", "m.table.weight");
+        assert!(map.ignored("decoder.weight").is_some());
+        let own = map.of_module(["head.decoder.weight"]);
+        assert!(own.ignored("decoder.weight").is_none() && own.tied_keys().is_empty());
+    }
+
+    #[test]
     fn lists_are_consulted_by_segments() {
         let map = map().ignore("**.position_ids", "a counter").optional("backbone.pooler");
         assert_eq!(map.ignored("bert.embeddings.position_ids"), Some("a counter"));

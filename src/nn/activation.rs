@@ -3,7 +3,7 @@ use super::{Linear, gelu, linear, linear_gelu};
 use crate::kernel::{self, Curve};
 use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};
-use std::f64::consts::SQRT_2;
+use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 /// What a feed-forward layer applies between its two linear maps (`hidden_act`), by Transformers' names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +89,7 @@ impl Activation {
             Self::Silu => activation::silu(input),
             Self::Mish => activation::mish(input),
             Self::HardSwish => input.clone() * activation::relu(input + 3.0).clamp_max(6.0) / 6.0,
-            Self::Laplace => (((input - 0.707107) / (0.282095 * SQRT_2)).erf() + 1.0) * 0.5,
+            Self::Laplace => (((input - FRAC_1_SQRT_2) / (0.282095 * SQRT_2)).erf() + 1.0) * 0.5,
             Self::SqrtSoftplus => activation::softplus(input, 1.0).sqrt(),
             Self::Sigmoid => activation::sigmoid(input),
             Self::Tanh => input.tanh(),
