@@ -323,6 +323,7 @@ fn a_configuration_that_cannot_be_built_names_its_field() {
     refused::<MpNet>(json!({ "max_position_embeddings": 2 }), "max_position_embeddings");
     refused::<MpNet>(json!({ "vocab_size": 1 }), "vocab_size");
     refused::<Esm>(json!({ "is_folding_model": true }), "is_folding_model");
+    refused::<ModernBert>(json!({ "sliding_window": 4, "local_attention": 10 }), "sliding_window");
     refused::<Esm>(json!({ "token_dropout": true, "mask_token_id": null }), "mask_token_id");
     refused::<Esm>(json!({ "pad_token_id": null }), "pad_token_id");
     let odd = json!({ "position_embedding_type": "rotary", "hidden_size": 24, "num_attention_heads": 8 });

@@ -49,8 +49,12 @@ pub(crate) fn file_keys<'a>(map: &KeyMap, keys: impl IntoIterator<Item = &'a str
         tied.map_or(key, |(_, original)| original.clone())
     };
     let keys: Vec<&str> = keys.into_iter().collect();
-    // A file of a few parameters may hold none of the body, and so no key with its prefix, but is not one of a bare body.
-    let normal = match keys.iter().all(|key| !map.to_paths(key).is_empty()) {
+    // A file of a head alone holds no key with the body's prefix, but is not one of a bare body.
+    let of_head = |key: &&str| {
+        let paths = map.to_paths(key);
+        !paths.is_empty() && paths.iter().all(|path| path.starts_with("head."))
+    };
+    let normal = match keys.iter().all(of_head) {
         true => keys.into_iter().map(|key| (key.to_string(), key.to_string())).collect(),
         false => map.normalise(keys)?,
     };

@@ -57,3 +57,20 @@ pub fn deberta_v2_key_map(config: &DebertaV2Config) -> KeyMap {
         .tied("cls.predictions.decoder.weight", "deberta.embeddings.word_embeddings.weight")
         .tied("cls.predictions.decoder.bias", "cls.predictions.bias")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_masked_lm_head_of_the_other_form_is_left_out() {
+        for (legacy, read, left) in [
+            (true, "cls.predictions.bias", "lm_predictions.lm_head.bias"),
+            (false, "lm_predictions.lm_head.bias", "cls.predictions.bias"),
+        ] {
+            let map = deberta_v2_key_map(&DebertaV2Config { legacy, ..DebertaV2Config::default() });
+            assert_eq!(map.to_path(read).as_deref(), Some("head.bias"));
+            assert!(map.ignored(read).is_none() && map.ignored(left).is_some());
+        }
+    }
+}
