@@ -20,10 +20,6 @@ WHOLE_NUMBERS = ("input_ids", "attention_mask", "token_type_ids")
 OF_THE_FILE = ("_name_or_path", "architectures", "dtype", "transformers_version")
 
 
-# Names of one function.
-SYNONYMS = {"gelu_pytorch_tanh": "gelu_new", "gelu_python_tanh": "gelu_new", "gelu_fast": "gelu_new", "swish": "silu", "gelu_python": "gelu"}
-
-
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
@@ -36,7 +32,7 @@ def fields(value):
     """A configuration's fields, or a part of them."""
     if isinstance(value, dict):
         return {name: fields(part) for name, part in value.items() if name not in OF_THE_FILE}
-    return SYNONYMS.get(value, value) if isinstance(value, str) else value
+    return value
 
 
 def check(folder, tolerance):
