@@ -50,6 +50,7 @@ struct Args {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    rekindle::compute_on_this_thread();
     let args = Args::parse();
     let freeze = match args.freeze.as_str() {
         "backbone" => Freeze::Backbone,

@@ -198,6 +198,7 @@ fn observers(folder: &Path) -> Vec<Box<dyn Observer>> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    rekindle::compute_on_this_thread();
     let args = Args::parse();
     let work = Work::load(&args)?;
     println!("{:<48} {:>12} {:>24}", "option", "ms a step", "ratio (min to max)");

@@ -44,6 +44,7 @@ struct Args {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    rekindle::compute_on_this_thread();
     let args = Args::parse();
     let mut lines = read_lines(&args.text)?;
     lines.truncate(args.limit);

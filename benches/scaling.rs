@@ -169,6 +169,7 @@ fn middle(mut values: Vec<f64>) -> f64 {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    rekindle::compute_on_this_thread();
     let args = Args::parse();
     let texts = read_text(args.data.join("train.jsonl"), &Columns::default())?;
     let checkpoint = Checkpoint::open(&args.model)?;

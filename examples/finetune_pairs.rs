@@ -9,12 +9,13 @@ use clap::Parser;
 use recipe::{Recipe, Start};
 use rekindle::Model;
 use rekindle::backbone::{AutoText, Pooling};
-use rekindle::checkpoint::{FromPretrained, save_classifier};
+use rekindle::checkpoint::{FromPretrained, check_pooling, save_classifier};
 use rekindle::data::{DataError, Labels, PairColumns, PairExample, read_pairs};
 use rekindle::objective::TextClassification;
 use rekindle::predict::Predictor;
 use rekindle::train::{Data, evaluate};
 use serde_json::json;
+use splits::{in_split, split_file};
 use std::process::ExitCode;
 
 #[path = "common/ahead.rs"]
@@ -23,8 +24,10 @@ mod ahead;
 mod flags;
 #[path = "common/recipe.rs"]
 mod recipe;
+#[path = "common/splits.rs"]
+mod splits;
 
-/// Fine-tunes a classifier of pairs on the files train, validation and test .jsonl.
+/// Fine-tunes a classifier of pairs on the files train, validation and test, each .jsonl, .json, .csv or .tsv.
 #[derive(Parser, Debug)]
 struct Args {
     /// The key of the first text.
@@ -33,6 +36,7 @@ struct Args {
     /// The key of the second text.
     #[arg(long, default_value = "hypothesis")]
     second: String,
+    /// The key of the label.
     #[arg(long, default_value = "label")]
     label: String,
     /// Longest pair in tokens.
@@ -46,6 +50,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    rekindle::compute_on_this_thread();
     ahead::exit(run(&Args::parse()))
 }
 
@@ -53,17 +58,19 @@ fn run(args: &Args) -> Result<()> {
     let recipe = &args.recipe;
     let start = recipe.start()?;
     let Start { device, checkpoint, config } = &start;
+    check_pooling::<AutoText>(config, args.pooling)?;
     let columns = PairColumns::new(&args.first, &args.second, Some(&args.label));
     let read = |name: &str| -> std::result::Result<Vec<PairExample>, DataError> {
-        read_pairs(recipe.data.join(format!("{name}.jsonl")), &columns)
+        read_pairs(split_file(&recipe.data, name, &["jsonl", "json", "csv", "tsv"]), &columns)
     };
     let (train, validation, test) = (read("train")?, read("validation")?, read("test")?);
     let labels = Labels::from_examples(&train)?;
     let [train, validation, test] = [train, validation, test].map(|examples| recipe.draw(examples));
     let max_length = args.max_length.min(AutoText::max_length(config));
     let task = TextClassification::new(checkpoint.tokenizer()?, labels, max_length)?;
-    let (rows, cut) = task.encode_pairs(&train)?;
-    let (validation, held_out) = (task.encode_pairs(&validation)?.0, task.encode_pairs(&test)?.0);
+    let (rows, cut) = in_split("training", task.encode_pairs(&train))?;
+    let validation = in_split("validation", task.encode_pairs(&validation))?.0;
+    let held_out = in_split("test", task.encode_pairs(&test))?.0;
     println!(
         "{} training, {} validation and {} test pairs of {} labels; {cut} training pairs cut to {max_length} tokens",
         rows.len(),
@@ -83,7 +90,7 @@ fn run(args: &Args) -> Result<()> {
     save_classifier(&recipe.out, &model, config, &task, &recipe.freeze)?;
     println!("\nsaved in {}", recipe.out.display());
 
-    let predictor = Predictor::<AutoText>::load(&recipe.out, device)?;
+    let predictor = Predictor::load(&recipe.out, device)?;
     let pairs: Vec<_> = test.iter().take(3).map(|pair| (&pair.first, &pair.second)).collect();
     for ((first, second), prediction) in pairs.iter().zip(predictor.predict_pairs(&pairs)?) {
         println!("{:>5.1} %  {:<16} {first} | {second}", 100.0 * prediction.probability, prediction.label);

@@ -31,12 +31,12 @@ struct Args {
     /// Tokens of a row: question, window of the context and special tokens.
     #[arg(long, default_value_t = 384)]
     max_length: usize,
-    /// Tokens that two windows of a context share.
-    #[arg(long, default_value_t = 128)]
-    doc_stride: usize,
-    /// A question is cut to this many tokens.
-    #[arg(long, default_value_t = 64)]
-    max_question: usize,
+    /// Tokens that two windows of a context share [default: 128, or a third of a row where that is less].
+    #[arg(long)]
+    doc_stride: Option<usize>,
+    /// A question is cut to this many tokens [default: 64, or a third of a row where that is less].
+    #[arg(long)]
+    max_question: Option<usize>,
     /// Longest answer in tokens.
     #[arg(long, default_value_t = 30)]
     max_answer: usize,
@@ -49,6 +49,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    rekindle::compute_on_this_thread();
     ahead::exit(run(&Args::parse()))
 }
 
@@ -60,10 +61,11 @@ fn run(args: &Args) -> Result<()> {
         Ok(recipe.draw(read_squad(recipe.data.join(format!("{name}.json")))?))
     };
     let (train, validation, test) = (read("train")?, read("validation")?, read("test")?);
+    let max_length = args.max_length.min(AutoText::max_length(config));
     let windows = Windows {
-        max_length: args.max_length.min(AutoText::max_length(config)),
-        stride: args.doc_stride,
-        max_question: args.max_question,
+        max_length,
+        stride: args.doc_stride.unwrap_or(128.min(max_length / 3)),
+        max_question: args.max_question.unwrap_or(64.min(max_length / 3)),
     };
     let task = QuestionAnswering::new(checkpoint.tokenizer()?, windows)?;
     let (rows, held_out) = (task.encode(&train)?, task.encode(&validation)?);

@@ -8,14 +8,16 @@
 //! cargo run --release --example finetune_text -- --model DIR --data DIR --freeze backbone --epochs 30 --lr 1e-2
 //! ```
 
-use ahead::{Ahead, draw};
+use ahead::{Ahead, draw, make_folder, make_folder_of};
 use burn::module::Module;
 use burn::tensor::Device;
 use clap::Parser;
 use comfy_table::{Table, presets};
 use flags::Flags;
 use rekindle::backbone::{AutoText, AutoTextConfig, Pooling};
-use rekindle::checkpoint::{Checkpoint, FromPretrained, check_model_folder, save_classifier, write_file};
+use rekindle::checkpoint::{
+    Checkpoint, FromPretrained, check_model_folder, check_pooling, save_classifier, write_file,
+};
 use rekindle::data::{Columns, Labels, TextExample, read_text, sample_per_class};
 use rekindle::head::Classifier;
 use rekindle::loss::{ClassLoss, Focal, balanced_weights};
@@ -28,6 +30,7 @@ use rekindle::train::{
     Data, Evaluate, Fit, Monitor, Observer, ProgressLine, Regularisation, Report, StopReason, evaluate_cached, fit,
 };
 use serde_json::json;
+use splits::{in_split, split_file};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,6 +40,8 @@ use std::time::Instant;
 mod ahead;
 #[path = "common/flags.rs"]
 mod flags;
+#[path = "common/splits.rs"]
+mod splits;
 
 /// Fine-tunes a text classifier.
 #[derive(Parser, Debug)]
@@ -44,7 +49,7 @@ struct Args {
     /// Folder of a text checkpoint (BERT, RoBERTa, LLaMA, ..) in Hugging Face's layout.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/tiny-bert"))]
     model: PathBuf,
-    /// Folder with train, validation and test .jsonl files.
+    /// Folder with the files train, validation and test, each .jsonl, .json, .csv or .tsv.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/intents"))]
     data: PathBuf,
     /// The key of the text.
@@ -54,7 +59,8 @@ struct Args {
     #[arg(long, default_value = "label")]
     label: String,
     /// What stays fixed: nothing, backbone, bottom:N, gradual[:EPOCHS], gradual-plateau:VALIDATIONS, lp-ft[:EPOCHS],
-    /// chain-thaw:EPOCHS, bitfit, norm, every:N, surgical:STAGES or except:SELECTOR[;SELECTOR].
+    /// chain-thaw:EPOCHS, bitfit, norm, every:N, surgical:STAGES, except:SELECTOR[;SELECTOR], or several in turn, such as
+    /// "backbone@2 > nothing".
     /// Without it, three ways are compared.
     #[arg(long)]
     freeze: Option<Freeze>,
@@ -64,6 +70,7 @@ struct Args {
     /// Peak learning rate [default: 1e-2 for a frozen backbone, else 5e-4].
     #[arg(long)]
     lr: Option<f64>,
+    /// Rows of a micro-batch, at most.
     #[arg(long, default_value_t = 32)]
     batch_size: usize,
     /// Longest text in tokens.
@@ -123,6 +130,7 @@ struct Outcome {
 }
 
 fn main() -> ExitCode {
+    rekindle::compute_on_this_thread();
     ahead::exit(run(&Args::parse()))
 }
 
@@ -135,9 +143,12 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             .into());
     }
     check_model_folder(&args.out)?;
+    make_folder_of(args.json.as_deref())?;
+    args.report.as_deref().map_or(Ok(()), make_folder)?;
     let device = rekindle::device(&args.flags.device)?;
     let checkpoint = Checkpoint::open(&args.model)?;
     let config: AutoTextConfig = checkpoint.config::<AutoText>()?;
+    check_pooling::<AutoText>(&config, pooling(args, &config))?;
     let (task, texts) = read(args, &checkpoint, &config)?;
     let pretrained = checkpoint.backbone::<AutoText>(pooling(args, &config), &device)?;
     println!("{}: {}", args.model.display(), pretrained.report);
@@ -183,15 +194,15 @@ fn read(
     config: &AutoTextConfig,
 ) -> Result<(TextClassification, Texts), Box<dyn Error>> {
     let file = |name: &str| -> Result<Vec<TextExample>, rekindle::data::DataError> {
-        let columns = Columns { text: args.text.clone(), label: Some(args.label.clone()) };
-        read_text(args.data.join(format!("{name}.jsonl")), &columns)
+        let columns = Columns::new(&args.text, Some(&args.label));
+        read_text(split_file(&args.data, name, &["jsonl", "json", "csv", "tsv"]), &columns)
     };
     let (train, validation, test) = (file("train")?, file("validation")?, file("test")?);
     let labels = Labels::from_examples(&train)?;
     let [train, validation, test] = [train, validation, test].map(|rows| draw(rows, args.limit, args.flags.seed));
     let max_length = args.max_length.min(AutoText::max_length(config));
     let task = TextClassification::new(checkpoint.tokenizer()?, labels, max_length)?;
-    let (_, cut) = task.encode(&train)?;
+    let (_, cut) = in_split("training", task.encode(&train))?;
     println!(
         "{} training, {} validation and {} test texts of {} labels; {cut} training texts cut to {max_length} tokens",
         train.len(),
@@ -199,7 +210,8 @@ fn read(
         test.len(),
         task.labels().len()
     );
-    let (validation, test) = (task.encode(&validation)?.0, task.encode(&test)?.0);
+    let (validation, test) =
+        (in_split("validation", task.encode(&validation))?.0, in_split("test", task.encode(&test))?.0);
     Ok((task, Texts { train, validation, test }))
 }
 
@@ -251,7 +263,7 @@ impl Job<'_> {
         for (name, pretrained, freeze) in ways {
             let lr = self.lr(&freeze, 1e-3);
             let (mut accuracies, mut seconds, mut trainable) = (vec![], 0.0, 0);
-            for seed in self.args.flags.seed..self.args.flags.seed + self.args.seeds {
+            for seed in (0..self.args.seeds).map(|next| self.args.flags.seed.wrapping_add(next)) {
                 let train = sample_per_class(&self.texts.train, count, seed)?;
                 let body = if pretrained { body.clone() } else { fresh(seed) };
                 let (recipe, mut bar) = (self.recipe(&freeze, 1e-3, Some(seed)), ProgressLine::bar_only());
@@ -367,7 +379,6 @@ impl Job<'_> {
 
 /// The scores of every label, and a picture of what is taken for what.
 fn write_report(folder: &Path, scores: &Scores, names: &[String]) -> Result<(), Box<dyn Error>> {
-    std::fs::create_dir_all(folder)?;
     let report = scores.classification_report(names)?;
     write_file(folder.join("report.txt"), |file| write!(file, "{report}"))?;
     let counts = scores.class_counts(names.len())?;
@@ -382,7 +393,7 @@ fn body_device(body: &AutoText) -> Device {
 
 /// Labels a few sentences with the model that was saved.
 fn ask(folder: &Path, args: &Args, texts: &Texts) -> Result<(), Box<dyn Error>> {
-    let predictor = Predictor::<AutoText>::load(folder, &rekindle::device(&args.flags.device)?)?;
+    let predictor = Predictor::load(folder, &rekindle::device(&args.flags.device)?)?;
     let own = ["my internet has been dead since this morning", "how do i keep my old number?", "i want a real person"];
     let from_data = texts.train.iter().step_by(texts.train.len().div_ceil(3)).map(|example| example.text.as_str());
     let sentences: Vec<&str> = match args.data.ends_with("assets/intents") {

@@ -54,23 +54,31 @@ struct Args {
     /// Entries of a trained tokenizer.
     #[arg(long, default_value_t = 2000)]
     vocab_size: usize,
+    /// Which network is trained.
     #[arg(long, value_enum, default_value_t = Architecture::Gpt2)]
     architecture: Architecture,
+    /// Width of the network.
     #[arg(long, default_value_t = 128)]
     hidden_size: usize,
+    /// How many layers it has.
     #[arg(long, default_value_t = 4)]
     layers: usize,
+    /// Attention heads of each layer.
     #[arg(long, default_value_t = 4)]
     heads: usize,
+    /// Share of values that dropout leaves out.
     #[arg(long, default_value_t = 0.0)]
     dropout: f64,
     /// Tokens of a block.
     #[arg(long, default_value_t = 64)]
     block: usize,
+    /// Passes over the training text.
     #[arg(long, default_value_t = 3)]
     epochs: usize,
+    /// Peak learning rate.
     #[arg(long, default_value_t = 1e-3)]
     lr: f64,
+    /// Rows of a micro-batch, at most.
     #[arg(long, default_value_t = 12)]
     batch_size: usize,
     /// Where the checkpoint goes.
@@ -108,6 +116,7 @@ impl Architecture {
 }
 
 fn main() -> ExitCode {
+    rekindle::compute_on_this_thread();
     ahead::exit(run(&Args::parse()))
 }
 

@@ -43,14 +43,19 @@ struct Args {
     /// Entries of a trained tokenizer.
     #[arg(long, default_value_t = 2000)]
     vocab_size: usize,
+    /// Width of the network.
     #[arg(long, default_value_t = 128)]
     hidden_size: usize,
+    /// How many layers it has.
     #[arg(long, default_value_t = 2)]
     layers: usize,
+    /// Attention heads of each layer.
     #[arg(long, default_value_t = 4)]
     heads: usize,
+    /// Width inside the feed-forward parts.
     #[arg(long, default_value_t = 512)]
     intermediate_size: usize,
+    /// Share of values that dropout leaves out.
     #[arg(long, default_value_t = 0.1)]
     dropout: f64,
     /// Deviation of fresh weights; narrow networks learn sooner from more than BERT's.
@@ -62,10 +67,13 @@ struct Args {
     /// Masks all pieces of a word together.
     #[arg(long)]
     whole_word: bool,
+    /// Passes over the training text.
     #[arg(long, default_value_t = 20)]
     epochs: usize,
+    /// Peak learning rate.
     #[arg(long, default_value_t = 2e-3)]
     lr: f64,
+    /// Rows of a micro-batch, at most.
     #[arg(long, default_value_t = 64)]
     batch_size: usize,
     /// Longest text in tokens.
@@ -91,6 +99,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    rekindle::compute_on_this_thread();
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,6 +1,6 @@
 //! [`FeatureExtractor`]: a frozen backbone that turns texts into vectors, to be saved once and used anywhere.
 
-use crate::backbone::{Backbone, Bert, Pooled, TextInput};
+use crate::backbone::{AutoText, Backbone, Pooled, TextInput};
 use crate::checkpoint::{FromPretrained, Signature, load_extractor, save_extractor};
 use crate::data::{TextTokenizer, TokenRow};
 use crate::error::Error;
@@ -25,17 +25,27 @@ use std::path::Path;
 /// let backbone = checkpoint.backbone::<Bert>(Pooling::Mean, &device)?.module;
 /// FeatureExtractor::new(&backbone, &config, tokenizer, 32).save("features", &config)?;
 ///
-/// let extractor: FeatureExtractor = FeatureExtractor::load("features", &device)?;
+/// let extractor = FeatureExtractor::load("features", &device)?;
 /// let vectors = extractor.features(&["the parcel is late", "the invoice is wrong"])?;
 /// assert_eq!((vectors.len(), vectors[0].len()), (2, extractor.signature().width));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct FeatureExtractor<B = Bert> {
+pub struct FeatureExtractor<B = AutoText> {
     backbone: B,
     tokenizer: TextTokenizer,
     signature: Signature,
     batch_size: usize,
+}
+
+impl FeatureExtractor {
+    /// From a folder that [`save`](Self::save) wrote, whatever its architecture is, as far as [`AutoText`] knows it.
+    ///
+    /// # Errors
+    /// A missing or damaged file, a parameter that is missing, a signature that does not fit the configuration.
+    pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        Self::load_as(folder, device)
+    }
 }
 
 impl<B> FeatureExtractor<B>
@@ -49,11 +59,12 @@ where
         Self { backbone: backbone.valid(), tokenizer, signature, batch_size: 32 }
     }
 
-    /// From a folder that [`save`](Self::save) wrote.
+    /// As [`load`](FeatureExtractor::load), with the backbone that the type names:
+    /// `FeatureExtractor::<Mine>::load_as(folder, &device)`.
     ///
     /// # Errors
-    /// A missing or damaged file, a parameter that is missing, a signature that does not fit the configuration.
-    pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+    /// As [`load`](FeatureExtractor::load).
+    pub fn load_as(folder: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
         let (backbone, tokenizer, signature) = load_extractor::<B>(folder.as_ref(), device)?;
         Ok(Self { backbone: backbone.valid(), tokenizer, signature, batch_size: 32 })
     }

@@ -45,7 +45,7 @@
 //! let figures = evaluate(&model, &task, &validation, 32, 1)?.summary();
 //! println!("accuracy {:.2}", figures.accuracy.unwrap_or(0.0));
 //! save_classifier("saved", &model, &config, &task, &freeze)?;
-//! let predictor: Predictor = Predictor::load("saved", &device)?;
+//! let predictor = Predictor::load("saved", &device)?;
 //! let answers = predictor.predict(&["where is my parcel?"])?;
 //! println!("{} {:.2}", answers[0].label, answers[0].probability);
 //! # assert_eq!(answers[0].probabilities.len(), 3);
@@ -105,11 +105,13 @@ mod file;
 #[cfg(feature = "flex")]
 mod kernel;
 mod nearest;
+mod threads;
 
 pub use burn;
 pub use device::{DeviceError, device};
 pub use error::Error;
 pub use model::Model;
+pub use threads::compute_on_this_thread;
 
 /// The book's code, as doc tests.
 #[cfg(doctest)]

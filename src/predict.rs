@@ -9,7 +9,7 @@ pub use answerer::{AnswerCandidate, Answered, Answerer};
 pub use embedder::Embedder;
 pub use tagger::{FoundEntity, TaggedWords, Tagger, WordTag};
 
-use crate::backbone::{Backbone, Bert, TextInput};
+use crate::backbone::{AutoText, Backbone, TextInput};
 use crate::checkpoint::{FromPretrained, load_classifier};
 use crate::data::{BatchOrder, Encodings, Labels, TextTokenizer, TokenRow, pad_rows};
 use crate::error::Error;
@@ -25,6 +25,7 @@ use std::path::Path;
 
 /// What a classifier says about a text.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Prediction {
     /// The most probable label.
     pub label: String,
@@ -38,10 +39,21 @@ pub struct Prediction {
 
 /// A text classifier ready to answer: model, tokenizer and labels.
 #[derive(Debug)]
-pub struct Predictor<B = Bert> {
+pub struct Predictor<B = AutoText> {
     model: Model<B, Classifier>,
     task: TextClassification,
     batch_size: usize,
+}
+
+impl Predictor {
+    /// From a folder that [`save_classifier`](crate::checkpoint::save_classifier) or Transformers wrote, whatever its
+    /// architecture is, as far as [`AutoText`] knows it.
+    ///
+    /// # Errors
+    /// As [`load_classifier`].
+    pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        Self::load_as(folder, device)
+    }
 }
 
 impl<B> Predictor<B>
@@ -54,12 +66,12 @@ where
         Self { model: model.valid(), task, batch_size: 32 }
     }
 
-    /// From a folder that [`save_classifier`](crate::checkpoint::save_classifier) or Transformers wrote.
+    /// As [`load`](Predictor::load), with the backbone that the type names: `Predictor::<Mine>::load_as(folder, &device)`.
     ///
     /// # Errors
     /// As [`load_classifier`].
-    pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
-        let saved = load_classifier::<B>(folder.as_ref(), device)?;
+    pub fn load_as(folder: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        let saved = load_classifier::<B>(folder, device)?;
         Ok(Self::new(&saved.model, saved.task))
     }
 

@@ -71,7 +71,7 @@ fn config() -> BertConfig {
 }
 
 fn task() -> TextClassification {
-    TextClassification::new(tokenizer(), Labels::from_names(vec!["a".into(), "b".into()]).unwrap(), 24).unwrap()
+    TextClassification::new(tokenizer(), Labels::from_names(["a", "b"]).unwrap(), 24).unwrap()
 }
 
 fn labelled() -> Vec<LabelledRow> {

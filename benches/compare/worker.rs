@@ -69,6 +69,7 @@ struct Given {
 }
 
 fn main() -> ExitCode {
+    rekindle::compute_on_this_thread();
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

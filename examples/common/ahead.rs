@@ -35,6 +35,17 @@ pub(crate) fn draw<E: Clone>(rows: Vec<E>, limit: Option<usize>, seed: u64) -> V
     chosen.into_iter().map(|index| rows[index].clone()).collect()
 }
 
+/// Makes the folder of a file that is written at the end, so that nothing is trained for nothing.
+pub(crate) fn make_folder_of(file: Option<&Path>) -> Result<()> {
+    let folder = file.and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
+    folder.map_or(Ok(()), make_folder)
+}
+
+pub(crate) fn make_folder(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder)
+        .map_err(|error| format!("cannot make the folder `{}`: {error}", folder.display()).into())
+}
+
 pub(crate) fn write_json(path: &Path, figures: &Value) -> Result<()> {
     Ok(write_file(path, |file| serde_json::to_writer_pretty(file, figures).map_err(Into::into))?)
 }

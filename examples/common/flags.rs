@@ -1,4 +1,4 @@
-//! The flags that both recipes have, and what they stand for.
+//! The flags that the recipes share, and what they stand for.
 
 use clap::{Args, ValueEnum};
 use rekindle::cache::Cache;
@@ -25,6 +25,7 @@ pub(crate) struct Flags {
     /// Keeps the states between stages alone, and runs each stage again in the backward pass: less memory, more time.
     #[arg(long)]
     pub(crate) gradient_checkpointing: bool,
+    /// What updates the weights.
     #[arg(long, value_enum, default_value_t = OptimizerName::Adamw)]
     pub(crate) optimizer: OptimizerName,
     /// Shape of the learning rate after the warm-up.
@@ -33,9 +34,10 @@ pub(crate) struct Flags {
     /// Share of the steps in which the learning rate rises.
     #[arg(long, default_value_t = 0.1)]
     pub(crate) warmup_ratio: f64,
+    /// Weight decay of weights and embeddings; biases and norms have none.
     #[arg(long, default_value_t = 0.01)]
     pub(crate) weight_decay: f64,
-    /// Layer-wise decay of the learning rate.
+    /// Each layer below the head has the rate of the one above times this.
     #[arg(long)]
     pub(crate) layer_decay: Option<f64>,
     /// Steps in which what thaws gets to its full rate.
@@ -59,6 +61,7 @@ pub(crate) struct Flags {
     /// Draws batches without regard to length; slower, for there is more padding.
     #[arg(long)]
     pub(crate) no_bucket: bool,
+    /// Order, masking, dropout and fresh weights are functions of it.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// flex, ndarray, wgpu or cuda.

@@ -1,6 +1,6 @@
 //! The flags of recipes that train once, and that training.
 
-use super::ahead::{Ahead, Result, draw, write_json};
+use super::ahead::{Ahead, Result, draw, make_folder_of, write_json};
 use super::flags::Flags;
 use burn::tensor::Device;
 use clap::Args;
@@ -24,7 +24,8 @@ pub(crate) struct Recipe {
     #[arg(long)]
     pub(crate) data: PathBuf,
     /// What stays fixed: nothing, backbone, bottom:N, gradual[:EPOCHS], gradual-plateau:VALIDATIONS, lp-ft[:EPOCHS],
-    /// chain-thaw:EPOCHS, bitfit, norm, every:N, surgical:STAGES or except:SELECTOR[;SELECTOR].
+    /// chain-thaw:EPOCHS, bitfit, norm, every:N, surgical:STAGES, except:SELECTOR[;SELECTOR], or several in turn, such as
+    /// "backbone@2 > nothing".
     #[arg(long, default_value = "nothing")]
     pub(crate) freeze: Freeze,
     /// Passes over the training examples.
@@ -33,6 +34,7 @@ pub(crate) struct Recipe {
     /// Peak learning rate.
     #[arg(long, default_value_t = 1e-4)]
     pub(crate) lr: f64,
+    /// Rows of a micro-batch, at most.
     #[arg(long, default_value_t = 32)]
     pub(crate) batch_size: usize,
     /// Uses so many examples of each file, drawn by the seed.
@@ -59,6 +61,7 @@ impl Recipe {
     /// Opens the checkpoint, after a look whether the model can be saved.
     pub(crate) fn start(&self) -> Result<Start> {
         check_model_folder(&self.out)?;
+        make_folder_of(self.json.as_deref())?;
         let device = rekindle::device(&self.flags.device)?;
         let checkpoint = Checkpoint::open(&self.model)?;
         let config = checkpoint.config::<AutoText>()?;

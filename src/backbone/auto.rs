@@ -60,7 +60,8 @@ macro_rules! auto_text {
                 match value["model_type"].as_str() {
                     $($(Some($model_type))|+ => Ok(Self::$name(serde_json::from_value(value).map_err(of)?)),)*
                     found => Err(D::Error::custom(format!(
-                        "`model_type` is {found:?}; supported are {}",
+                        "`model_type` is {}; supported are {}",
+                        found.map_or("missing".into(), |found| format!("`{found}`")),
                         MODEL_TYPES.join(", ")
                     ))),
                 }

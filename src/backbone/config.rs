@@ -36,7 +36,35 @@ pub(crate) fn check_probabilities(probabilities: &[(&str, f64)]) -> Result<(), C
 
 /// The epsilon of a norm.
 pub(crate) fn check_epsilon(field: &str, epsilon: f64) -> Result<(), CheckpointError> {
-    ensure(epsilon > 0.0 && epsilon.is_finite(), field, epsilon, "a number above 0")
+    // Layers compute in f32, in which 1e39 is infinite and 1e-50 is 0.
+    let in_layers = epsilon as f32;
+    ensure(in_layers > 0.0 && in_layers.is_finite(), field, epsilon, "a number above 0")
+}
+
+/// The deviation of fresh weights.
+pub(crate) fn check_deviation(field: &str, deviation: f64) -> Result<(), CheckpointError> {
+    ensure(deviation >= 0.0 && (deviation as f32).is_finite(), field, deviation, "0 or a number above 0")
+}
+
+/// What all architectures that have these fields agree on, read or not: nothing that a file says goes unheard.
+pub(crate) fn check_shared(config: &Value) -> Result<(), CheckpointError> {
+    for (field, value) in config.as_object().into_iter().flatten() {
+        match value {
+            Value::Number(number) if field.contains("dropout") => {
+                check_probabilities(&[(field.as_str(), number.as_f64().unwrap_or(f64::NAN))])?;
+            }
+            Value::Number(number)
+                if matches!(field.as_str(), "initializer_range" | "initializer_factor" | "init_std") =>
+            {
+                check_deviation(field, number.as_f64().unwrap_or(f64::NAN))?;
+            }
+            Value::Object(heads) if field == "pruned_heads" => {
+                ensure(heads.is_empty(), field, value, "no head; save the model with its heads in place")?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// A token id is an entry of the vocabulary.
@@ -51,6 +79,11 @@ pub(crate) fn check_total(products: &[&[usize]]) -> Result<(), CheckpointError> 
     let total = products.iter().try_fold(0, sum);
     let fits = total.is_some_and(|total| total <= MOST_PARAMETERS);
     ensure(fits, "hidden_size", "with the other sizes too many", "sizes of at most 100 billion parameters together")
+}
+
+/// Whether the projection of a masked-LM head is the token embedding, as it is where the file does not say.
+pub(crate) fn ties_embeddings(extra: &Map<String, Value>) -> bool {
+    extra.get("tie_word_embeddings") != Some(&Value::Bool(false))
 }
 
 /// Keys among the unread ones that change what is computed, each with the one value that is computed here; a key that is

@@ -41,7 +41,7 @@ pub use stages::{Stage, Stages};
 pub use text_state::TextState;
 pub use towers::{
     ClipConfig, ClipTextConfig, ClipVisionConfig, Flow, ImageText, ImageTextConfig, SiglipConfig, SiglipTextConfig,
-    SiglipVisionConfig, TextTower, TextTowerState, Towers, VisionTower,
+    SiglipVisionConfig, TextTower, TextTowerState, Towers, VisionTower, VisionTowerConfig,
 };
 pub use vision::{
     ConvNext, ConvNextConfig, Dinov2, Dinov2Config, ImageInput, MapFeatures, MapState, PatchFeatures, PatchState,
@@ -86,6 +86,11 @@ pub trait Backbone: Module + ModuleDisplay {
     /// products in which no parameter takes part, such as attention's two. A forecast counts them.
     fn mixing_operations(&self, _stage: usize, _seq: usize) -> f64 {
         0.0
+    }
+
+    /// Whether padding on the right changes what it makes of a row, so that an input that is kept keeps its padding.
+    fn reads_padding(&self) -> bool {
+        false
     }
 
     /// Runs stage 0.

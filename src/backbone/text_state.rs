@@ -19,12 +19,13 @@ pub struct TextState {
 crate::rows!(TextState { pooler_output, last_token } padded { hidden, mask, documents } by mask);
 
 impl TextState {
-    /// The state after the embeddings, of rows that are one text each.
+    /// The state after the embeddings, of rows that are one text each: `hidden` is `[batch, seq, hidden]`, `mask` `[batch, seq]`,
+    /// true for real tokens.
     pub fn new(hidden: Tensor<3>, mask: Tensor<2, Bool>) -> Self {
         Self::packed(hidden, mask, None)
     }
 
-    /// The state after the embeddings, of rows that may be packed.
+    /// As [`new`](Self::new), of rows that may be packed: `documents` is `[batch, seq]`, the number of each token's text.
     pub fn packed(hidden: Tensor<3>, mask: Tensor<2, Bool>, documents: Option<Tensor<2, Int>>) -> Self {
         Self { hidden, mask, documents, pooler_output: None, last_token: None }
     }

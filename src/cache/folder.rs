@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// What a cache folder holds for one set of frozen weights.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Prefix {
     /// Its name in the folder, a hash.
     pub key: String,

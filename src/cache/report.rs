@@ -4,6 +4,7 @@ use std::fmt;
 
 /// What a cache did in a run, all changes of plan together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct CacheReport {
     /// Examples whose states are kept, under the last plan.
     pub rows: usize,

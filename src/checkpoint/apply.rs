@@ -176,7 +176,7 @@ pub(super) fn mapped<M: Module>(module: &M, prefix: &str, map: &KeyMap) -> Resul
 ///
 /// # Errors
 /// [`CheckpointError::Io`] names the path.
-pub fn save_weights<M: Module>(module: &M, path: &Path) -> Result<(), CheckpointError> {
+pub fn save_weights<M: Module>(module: &M, path: impl AsRef<Path>) -> Result<(), CheckpointError> {
     save_tensors(path, selected(module, |_| true), &[("format", "rekindle")])
 }
 
@@ -184,8 +184,8 @@ pub fn save_weights<M: Module>(module: &M, path: &Path) -> Result<(), Checkpoint
 ///
 /// # Errors
 /// A missing or unknown path, a wrong shape, a NaN, a damaged file; `module` is not touched.
-pub fn load_weights<M: Module>(module: &M, path: &Path) -> Result<M, CheckpointError> {
-    load_selected(module, path, |_| true)
+pub fn load_weights<M: Module>(module: &M, path: impl AsRef<Path>) -> Result<M, CheckpointError> {
+    load_selected(module, path.as_ref(), |_| true)
 }
 
 /// A copy of `module` with the chosen tensors from a file that holds exactly those.

@@ -52,10 +52,11 @@ pub type SavedChooser<B> = Saved<B, MultipleChoice, Choosing>;
 /// A missing or damaged file, a key that is missing or unknown; a model for something else; a number of choices that
 /// nobody says.
 pub fn load_chooser<B: FromPretrained>(
-    folder: &Path,
+    folder: impl AsRef<Path>,
     choices: Option<usize>,
     device: &Device,
 ) -> Result<SavedChooser<B>, Error> {
+    let folder = folder.as_ref();
     let checkpoint = Checkpoint::open(folder)?;
     let config = checkpoint.config::<B>()?;
     check_class(&checkpoint, CLASS)?;

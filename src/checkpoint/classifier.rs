@@ -147,6 +147,15 @@ impl Texts<'_> {
     }
 }
 
+/// Says whether a classifier with this pooling can be saved so that Transformers computes the same. Ask before a long
+/// training; [`save_classifier`] asks too.
+///
+/// # Errors
+/// [`CheckpointError::UnsupportedConfig`] names the pooling that can.
+pub fn check_pooling<B: FromPretrained>(config: &B::Config, pooling: Pooling) -> Result<(), CheckpointError> {
+    class_of::<B>(config, pooling).map(drop)
+}
+
 /// The keys of `config.json` that say which class computes this pooling.
 fn class_of<B: FromPretrained>(
     config: &B::Config,
@@ -192,8 +201,11 @@ pub struct SavedMultiLabel<B> {
 /// # Errors
 /// A missing or damaged file, a key that is missing or unknown, labels that do not fit the head; a model for something
 /// else, such as regression, several labels a text, or one label a token.
-pub fn load_classifier<B: FromPretrained>(folder: &Path, device: &Device) -> Result<SavedClassifier<B>, Error> {
-    let Read { model, names, tokenizer, max_length } = read(folder, Problem::OneClass, device)?;
+pub fn load_classifier<B: FromPretrained>(
+    folder: impl AsRef<Path>,
+    device: &Device,
+) -> Result<SavedClassifier<B>, Error> {
+    let Read { model, names, tokenizer, max_length } = read(folder.as_ref(), Problem::OneClass, device)?;
     let task = TextClassification::new(tokenizer, Labels::from_names(names)?, max_length)?;
     Ok(Saved { model, task })
 }
@@ -202,9 +214,12 @@ pub fn load_classifier<B: FromPretrained>(folder: &Path, device: &Device) -> Res
 ///
 /// # Errors
 /// As [`load_classifier`], of which it reads what that refuses.
-pub fn load_regressor<B: FromPretrained>(folder: &Path, device: &Device) -> Result<SavedRegressor<B>, Error> {
+pub fn load_regressor<B: FromPretrained>(
+    folder: impl AsRef<Path>,
+    device: &Device,
+) -> Result<SavedRegressor<B>, Error> {
     let Read { model: Model { backbone, head }, names, tokenizer, max_length } =
-        read(folder, Problem::Numbers, device)?;
+        read(folder.as_ref(), Problem::Numbers, device)?;
     let model = Model { backbone, head: head.for_numbers(NumberLoss::default())? };
     Ok(Saved { model, task: TextNumbers::new(tokenizer, names.len(), max_length)? })
 }
@@ -213,8 +228,12 @@ pub fn load_regressor<B: FromPretrained>(folder: &Path, device: &Device) -> Resu
 ///
 /// # Errors
 /// As [`load_classifier`], of which it reads what that refuses.
-pub fn load_multi_label<B: FromPretrained>(folder: &Path, device: &Device) -> Result<SavedMultiLabel<B>, Error> {
-    let Read { model: Model { backbone, head }, names, tokenizer, max_length } = read(folder, Problem::Labels, device)?;
+pub fn load_multi_label<B: FromPretrained>(
+    folder: impl AsRef<Path>,
+    device: &Device,
+) -> Result<SavedMultiLabel<B>, Error> {
+    let Read { model: Model { backbone, head }, names, tokenizer, max_length } =
+        read(folder.as_ref(), Problem::Labels, device)?;
     let model = Model { backbone, head: head.for_labels(LabelLoss::default())? };
     let (task, labels) = (TextNumbers::new(tokenizer, names.len(), max_length)?, Labels::from_names(names)?);
     Ok(SavedMultiLabel { model, task, labels })

@@ -11,6 +11,7 @@ use std::path::Path;
 
 /// What a saved backbone takes and gives, kept in `features.json` beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Signature {
     /// Version of this crate that wrote the folder.
     pub rekindle: String,

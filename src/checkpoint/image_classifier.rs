@@ -72,13 +72,14 @@ pub struct SavedImageClassifier<B> {
 /// A missing or damaged file, a key that is missing or unknown, labels that do not fit the head; a model for something
 /// else; a size that nobody says.
 pub fn load_image_classifier<B>(
-    folder: &Path,
+    folder: impl AsRef<Path>,
     size: Option<[usize; 3]>,
     device: &Device,
 ) -> Result<SavedImageClassifier<B>, Error>
 where
     B: FromPretrained + Backbone<Input = ImageInput, Features: Pooled>,
 {
+    let folder = folder.as_ref();
     let checkpoint = Checkpoint::open(folder)?;
     let config = checkpoint.config::<B>()?;
     check_class(&checkpoint, CLASS)?;
@@ -97,8 +98,10 @@ where
 
 fn size_of(checkpoint: &Checkpoint) -> Result<[usize; 3], CheckpointError> {
     let whole = |value: &Value| value.as_u64().map(|value| value as usize);
-    let channels = checkpoint.field("num_channels").map_or(Some(3), whole);
-    let sides = checkpoint.field("image_size").and_then(|size| match size {
+    // Models of images and texts say it of their vision tower.
+    let field = |name: &str| checkpoint.field(name).or_else(|| checkpoint.field("vision_config")?.get(name));
+    let channels = field("num_channels").map_or(Some(3), whole);
+    let sides = field("image_size").and_then(|size| match size {
         Value::Array(sides) => Some((whole(sides.first()?)?, whole(sides.get(1)?)?)),
         side => whole(side).map(|side| (side, side)),
     });

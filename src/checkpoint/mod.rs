@@ -33,6 +33,7 @@ mod save;
 mod save_format;
 mod saved;
 mod sentence;
+mod sentence_dense;
 mod shard;
 mod stored;
 mod strided;
@@ -47,7 +48,7 @@ pub use blocks::Block;
 pub use card::Card;
 pub use chooser::{SavedChooser, load_chooser, save_chooser};
 pub use classifier::{
-    SavedClassifier, SavedMultiLabel, SavedRegressor, load_classifier, load_multi_label, load_regressor,
+    SavedClassifier, SavedMultiLabel, SavedRegressor, check_pooling, load_classifier, load_multi_label, load_regressor,
     save_classifier, save_classifier_as, save_multi_label, save_regressor,
 };
 pub use encode::SaveDtype;

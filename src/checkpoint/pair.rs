@@ -54,9 +54,10 @@ pub type SavedPairClassifier<B> = Saved<B, PairClassifier, TwoTextClassification
 /// A missing or damaged file, a key that is missing or unknown, labels that do not fit the head; a folder of something
 /// else.
 pub fn load_pair_classifier<B: FromPretrained>(
-    folder: &Path,
+    folder: impl AsRef<Path>,
     device: &Device,
 ) -> Result<SavedPairClassifier<B>, Error> {
+    let folder = folder.as_ref();
     let checkpoint = Checkpoint::open(folder)?;
     let config = checkpoint.config::<B>()?;
     let card = Card::read(folder, HEAD)?.ok_or_else(|| {

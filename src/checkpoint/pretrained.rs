@@ -2,6 +2,7 @@ use super::apply::{BACKBONE, load_mapped};
 use super::gguf::{self, by_key, read_decoder};
 use super::tensors::LOOKED_FOR;
 use super::{CheckpointError, KeyMap, LoadReport, Tensors};
+use crate::backbone::config::check_shared;
 use crate::backbone::{Backbone, Pooling};
 use crate::data::TextTokenizer;
 use crate::error::Error;
@@ -188,6 +189,7 @@ impl Checkpoint {
     /// A field that is missing, of a wrong type or not supported is named.
     pub fn config<B: FromPretrained>(&self) -> Result<B::Config, CheckpointError> {
         self.check_model_type(B::MODEL_TYPES)?;
+        check_shared(&self.config)?;
         let config = serde_json::from_value(self.config.clone())
             .map_err(|error| CheckpointError::bad_json(&self.folder.join("config.json"), &error))?;
         let named = |error| match &self.gguf {

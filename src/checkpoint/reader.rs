@@ -50,7 +50,8 @@ pub type SavedReader<B> = Saved<B, SpanHead, QuestionAnswering>;
 ///
 /// # Errors
 /// A missing or damaged file, a key that is missing or unknown; a model for something else.
-pub fn load_reader<B: FromPretrained>(folder: &Path, device: &Device) -> Result<SavedReader<B>, Error> {
+pub fn load_reader<B: FromPretrained>(folder: impl AsRef<Path>, device: &Device) -> Result<SavedReader<B>, Error> {
+    let folder = folder.as_ref();
     let checkpoint = Checkpoint::open(folder)?;
     let config = checkpoint.config::<B>()?;
     check_class(&checkpoint, CLASS)?;

@@ -6,6 +6,7 @@ use super::error::name_some;
 
 /// What became of each parameter of the model and of each key of the file. Printed, it is a short summary.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LoadReport {
     /// Paths of parameters that now hold the file's values.
     pub loaded: Vec<String>,

@@ -5,7 +5,7 @@ use super::save_format::{Named, SaveFormat, save_shards};
 use super::{CheckpointError, FromPretrained};
 use crate::data::TextTokenizer;
 use crate::error::Error;
-use crate::file::link_tree;
+use crate::file::{beside, link_tree, parent};
 use crate::model::Model;
 use crate::train::is_run;
 use burn::module::{Module, ModuleDisplay};
@@ -132,10 +132,12 @@ const RUN: &str = "run";
 
 /// Says whether a model can be saved at `folder`: nothing is there, an empty folder, or a model, which is replaced (what
 /// else it holds goes with it, but for a subfolder `run` of [`fit`](crate::train::fit)). `.` or a home folder is not deleted
-/// by mistake, nor the history of a repository. Ask before a long training; saving asks too.
+/// by mistake, nor the history of a repository. A file is made beside it and removed, to see whether one can be. Ask before
+/// a long training; saving asks too.
 ///
 /// # Errors
-/// [`CheckpointError::NotAModelFolder`] for a folder with other files, [`CheckpointError::Io`] for a file.
+/// [`CheckpointError::NotAModelFolder`] for a folder with other files, [`CheckpointError::Io`] for a file, or where nothing
+/// can be written.
 pub fn check_model_folder(folder: impl AsRef<Path>) -> Result<(), CheckpointError> {
     let folder = folder.as_ref();
     if folder.is_file() {
@@ -148,7 +150,21 @@ pub fn check_model_folder(folder: impl AsRef<Path>) -> Result<(), CheckpointErro
     let is_model = folder.join("config.json").is_file() && !folder.join(".git").exists();
     match holds_something && !is_model {
         true => Err(CheckpointError::NotAModelFolder { dir: folder.into() }),
-        false => Ok(()),
+        false => check_writable(parent(folder)),
+    }
+}
+
+/// Whether a folder, or the one that it would be made in, takes files.
+fn check_writable(folder: &Path) -> Result<(), CheckpointError> {
+    let mut place = folder;
+    while !place.exists() && parent(place) != place {
+        place = parent(place);
+    }
+    match place.is_dir() {
+        true => beside(&place.join("file"), 0o600, |builder, place| builder.tempfile_in(place))
+            .map(drop)
+            .map_err(CheckpointError::io("write into", place)),
+        false => Err(CheckpointError::io("make a folder in", place)(ErrorKind::NotADirectory.into())),
     }
 }
 

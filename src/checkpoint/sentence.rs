@@ -4,10 +4,10 @@ use super::card::{Card, load_whole_backbone, unsupported};
 use super::pretrained::read_json;
 use super::save::{mapped_backbone, write_json};
 use super::saved::{Saved, TaskFolder};
-use super::{Checkpoint, CheckpointError, FromPretrained, SaveFormat};
+use super::{Checkpoint, CheckpointError, FromPretrained, SaveFormat, sentence_dense};
 use crate::backbone::Pooling;
 use crate::error::Error;
-use crate::head::{PairLoss, SentenceEmbedder};
+use crate::head::{PairLoss, Projection, SentenceEmbedder};
 use crate::model::Model;
 use crate::objective::TextSimilarity;
 use burn::tensor::Device;
@@ -19,6 +19,9 @@ const HEAD: &str = "sentences";
 const MODULES: &str = "modules.json";
 const LENGTH: &str = "sentence_bert_config.json";
 const CONFIG: &str = "config.json";
+const POOLING: &str = "Pooling";
+const DENSE: &str = "Dense";
+const NORMALIZE: &str = "Normalize";
 
 /// The poolings that sentence-transformers has too: by the name of `pooling_mode`, and by the older field of each.
 const POOLINGS: [(Pooling, &str, &str); 3] = [
@@ -49,21 +52,34 @@ pub fn save_embedder<B: FromPretrained>(
     let fields = vec![("architectures", json!([B::body_class(config)]))];
     let saved = TaskFolder { card, tokenizer: task.tokenizer(), fields, format: SaveFormat::default() };
     saved.write::<B>(folder.as_ref(), mapped_backbone(&model.backbone, config)?, config, |folder| {
-        Ok(write_modules(folder, pooling, B::hidden_size(config), task.max_length())?)
+        let sizes = (B::hidden_size(config), task.max_length());
+        Ok(write_modules(folder, pooling, model.head.projections(), sizes)?)
     })
 }
 
-fn write_modules(folder: &Path, pooling: Pooling, width: usize, max_length: usize) -> Result<(), CheckpointError> {
-    let steps = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")];
-    let module = |(index, (path, kind)): (usize, (&str, &str))| json!({ "idx": index, "name": index.to_string(), "path": path, "type": format!("sentence_transformers.models.{kind}") });
-    write_json(&folder.join(MODULES), &steps.into_iter().enumerate().map(module).collect::<Vec<_>>())?;
+fn write_modules(
+    folder: &Path,
+    pooling: Pooling,
+    projections: &[Projection],
+    (width, max_length): (usize, usize),
+) -> Result<(), CheckpointError> {
+    let kinds = ["Transformer", POOLING].into_iter().chain(projections.iter().map(|_| DENSE)).chain([NORMALIZE]);
+    let path = |index: usize, kind: &str| if index == 0 { String::new() } else { format!("{index}_{kind}") };
+    let steps: Vec<(String, &str)> = kinds.enumerate().map(|(index, kind)| (path(index, kind), kind)).collect();
+    let module = |(index, (path, kind)): (usize, &(String, &str))| json!({ "idx": index, "name": index.to_string(), "path": path, "type": format!("sentence_transformers.models.{kind}") });
+    write_json(&folder.join(MODULES), &steps.iter().enumerate().map(module).collect::<Vec<_>>())?;
     write_json(&folder.join(LENGTH), &json!({ "max_seq_length": max_length, "do_lower_case": false }))?;
     let mut fields = Map::from_iter([("word_embedding_dimension".to_string(), json!(width))]);
     fields.extend(POOLINGS.iter().map(|(own, _, field)| (field.to_string(), json!(*own == pooling))));
-    for (path, fields) in [("1_Pooling", Some(fields)), ("2_Normalize", None)] {
+    let mut projections = projections.iter();
+    for (path, kind) in &steps[1..] {
         let path = folder.join(path);
         std::fs::create_dir(&path).map_err(CheckpointError::io("make the folder", &path))?;
-        fields.map_or(Ok(()), |fields| write_json(&path.join(CONFIG), &fields))?;
+        match *kind {
+            POOLING => write_json(&path.join(CONFIG), &fields)?,
+            DENSE => projections.next().map_or(Ok(()), |dense| sentence_dense::write(&path, dense))?,
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -71,16 +87,22 @@ fn write_modules(folder: &Path, pooling: Pooling, width: usize, max_length: usiz
 /// A model that turns texts into vectors, as it was saved.
 pub type SavedEmbedder<B> = Saved<B, SentenceEmbedder, TextSimilarity>;
 
-/// Loads what [`save_embedder`] wrote, or a model of sentence-transformers: a Transformer, one pooling, perhaps a
-/// normalisation. Vectors have length 1 either way.
+/// Loads what [`save_embedder`] wrote, or a model of sentence-transformers: a Transformer, one pooling, dense layers
+/// if it has any, perhaps a normalisation. Vectors have length 1 either way.
 ///
 /// # Errors
 /// A missing or damaged file, a key that is missing or unknown; modules and poolings that there are not here, by name.
-pub fn load_embedder<B: FromPretrained>(folder: &Path, device: &Device) -> Result<SavedEmbedder<B>, Error> {
-    let modules = Modules::read(folder)?;
+pub fn load_embedder<B: FromPretrained>(folder: impl AsRef<Path>, device: &Device) -> Result<SavedEmbedder<B>, Error> {
+    let modules = Modules::read(folder.as_ref())?;
     let checkpoint = Checkpoint::open(&modules.body)?;
     let config = checkpoint.config::<B>()?;
-    let head = SentenceEmbedder::new(PairLoss::default())?;
+    let mut head = SentenceEmbedder::new(PairLoss::default())?;
+    let mut width = B::hidden_size(&config);
+    for path in &modules.dense {
+        let dense = sentence_dense::read(path, width, device)?;
+        width = dense.widths()[1];
+        head = head.with_projection(dense);
+    }
     let model = Model { backbone: load_whole_backbone(&checkpoint, modules.pooling, device)?, head };
     let longest = B::max_length(&config);
     let max_length = modules.max_length.map_or(longest, |limit| limit.min(longest));
@@ -91,6 +113,7 @@ pub fn load_embedder<B: FromPretrained>(folder: &Path, device: &Device) -> Resul
 struct Modules {
     body: PathBuf,
     pooling: Pooling,
+    dense: Vec<PathBuf>,
     max_length: Option<usize>,
 }
 
@@ -99,16 +122,17 @@ impl Modules {
         let list = read_json(&folder.join(MODULES))?;
         let modules = list.as_array().into_iter().flatten();
         let named: Vec<(&str, &str)> = modules.map(|module| (kind(module), text(module, "path"))).collect();
-        let ([("Transformer", body), ("Pooling", pooling)]
-        | [("Transformer", body), ("Pooling", pooling), ("Normalize", _)]) = named[..]
-        else {
+        let other = || {
             let found: Vec<&str> = named.iter().map(|(kind, _)| *kind).collect();
-            return Err(unsupported(
-                "the modules of modules.json",
-                found.join(", "),
-                "Transformer, Pooling, and perhaps Normalize",
-            ));
+            let supported = "Transformer, Pooling, any number of Dense, and perhaps Normalize";
+            unsupported("the modules of modules.json", found.join(", "), supported)
         };
+        let [("Transformer", body), (POOLING, pooling), rest @ ..] = &named[..] else { return Err(other()) };
+        let dense = if let [dense @ .., (NORMALIZE, _)] = rest { dense } else { rest };
+        if dense.iter().any(|(kind, _)| *kind != DENSE) {
+            return Err(other());
+        }
+        let dense = dense.iter().map(|(_, path)| folder.join(path)).collect();
         let body = folder.join(body);
         let pooling = pooling_of(&read_json(&folder.join(pooling).join(CONFIG))?)?;
         let length = body.join(LENGTH);
@@ -121,7 +145,7 @@ impl Modules {
         let of_tokenizer = if tokenizer.is_file() { read_json(&tokenizer)? } else { Value::Null };
         let limits = [&settings["max_seq_length"], &of_tokenizer["model_max_length"]];
         let max_length = limits.into_iter().find_map(Value::as_u64).map(|tokens| tokens as usize);
-        Ok(Self { body, pooling, max_length })
+        Ok(Self { body, pooling, dense, max_length })
     }
 }
 

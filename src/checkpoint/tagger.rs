@@ -47,7 +47,8 @@ pub type SavedTagger<B> = Saved<B, TokenClassifier, TokenTagging>;
 /// # Errors
 /// A missing or damaged file, a key that is missing or unknown, labels that do not fit the head; a model for something
 /// else.
-pub fn load_tagger<B: FromPretrained>(folder: &Path, device: &Device) -> Result<SavedTagger<B>, Error> {
+pub fn load_tagger<B: FromPretrained>(folder: impl AsRef<Path>, device: &Device) -> Result<SavedTagger<B>, Error> {
+    let folder = folder.as_ref();
     let checkpoint = Checkpoint::open(folder)?;
     let config = checkpoint.config::<B>()?;
     check_class(&checkpoint, CLASS)?;

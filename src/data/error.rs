@@ -1,6 +1,6 @@
 //! What can be wrong with data, told so that the reader knows which file, line and column to mend.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An error in a data file, in labels, or in a tokenizer. Lines and columns count from 1.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,14 @@ pub enum DataError {
     UnknownFormat {
         /// The file.
         path: PathBuf,
+    },
+    /// A file that is no UTF-8 text.
+    #[error("`{}` is {form}, not text in UTF-8; unpack it, or save it as UTF-8", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// What it is by its first bytes.
+        form: &'static str,
     },
     /// A line is not in the format of the file.
     #[error("{}:{line}:{column}: {reason}; mend or remove this line", path.display())]
@@ -137,8 +145,10 @@ pub enum DataError {
         value: f32,
     },
     /// An answer that its question cannot have.
-    #[error("question `{id}`: answer `{answer}`: {reason}; mend or remove this question")]
+    #[error("{}question `{id}`: answer `{answer}`: {reason}; mend or remove this question", of_file(path.as_deref()))]
     BadAnswer {
+        /// The file, where the question was read from one.
+        path: Option<PathBuf>,
         /// The question.
         id: String,
         /// The answer.
@@ -342,6 +352,11 @@ pub enum DataError {
         /// The smallest size that works.
         needed: usize,
     },
+}
+
+/// How an error in a file begins.
+fn of_file(path: Option<&Path>) -> String {
+    path.map_or(String::new(), |path| format!("{}: ", path.display()))
 }
 
 fn quoted(names: &[String]) -> String {

@@ -52,7 +52,8 @@ impl Labels {
     /// # Errors
     /// [`DataError::DuplicateLabel`] for a name that comes twice; [`DataError::NoExamples`] for no name and
     /// [`DataError::OneClass`] for one.
-    pub fn from_names(names: Vec<String>) -> Result<Self, DataError> {
+    pub fn from_names(names: impl IntoIterator<Item = impl Into<String>>) -> Result<Self, DataError> {
+        let names: Vec<String> = names.into_iter().map(Into::into).collect();
         let mut index = HashMap::with_capacity(names.len());
         for (place, name) in names.iter().enumerate() {
             if index.insert(name.clone(), place).is_some() {
@@ -175,7 +176,7 @@ mod tests {
     fn numbers_sort_by_value_and_given_order_stays() {
         let labels = Labels::from_examples(&examples(&["10", "2", "-1"])).unwrap();
         assert_eq!(labels.names(), ["-1", "2", "10"]);
-        let given = Labels::from_names(vec!["z".into(), "a".into()]).unwrap();
+        let given = Labels::from_names(["z", "a"]).unwrap();
         assert_eq!(given.index("z").unwrap(), 0);
     }
 
@@ -188,9 +189,9 @@ mod tests {
             matches!(Labels::from_examples(&examples(&["a", "a"])), Err(DataError::OneClass { label }) if label == "a")
         );
         assert!(matches!(Labels::from_examples::<TextExample>(&[]), Err(DataError::NoExamples)));
-        let twice = Labels::from_names(vec!["a".into(), "b".into(), "a".into()]);
+        let twice = Labels::from_names(["a", "b", "a"]);
         assert!(matches!(twice, Err(DataError::DuplicateLabel { label }) if label == "a"));
-        let labels = Labels::from_names(vec!["card_arrival".into(), "lost_card".into()]).unwrap();
+        let labels = Labels::from_names(["card_arrival", "lost_card"]).unwrap();
         let message = labels.index("card_arival").unwrap_err().to_string();
         assert_eq!(message, "unknown label `card_arival`; the nearest of the 2 known labels is `card_arrival`");
     }

@@ -3,9 +3,12 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use super::DataError;
+use super::json::kind;
 use super::text::read_bytes;
 
 /// A question about a text, and the answers that are accepted: pieces of that text.
@@ -43,6 +46,7 @@ impl QuestionExample {
         match self.answers.iter().find(|answer| !stands(answer)) {
             None => Ok(()),
             Some(answer) => Err(DataError::BadAnswer {
+                path: None,
                 id: self.id.clone(),
                 answer: answer.text.clone(),
                 reason: format!("the context does not hold it at byte {}", answer.start),
@@ -70,12 +74,22 @@ struct Paragraph {
 
 #[derive(Deserialize)]
 struct Question {
+    #[serde(deserialize_with = "text_or_number")]
     id: String,
     question: String,
     #[serde(default)]
     answers: Option<Vec<Answer>>,
     #[serde(default)]
     is_impossible: Option<bool>,
+}
+
+/// An id that somebody numbered is as good as one that somebody named.
+fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::String(id) => Ok(id),
+        Value::Number(id) if !id.is_f64() => Ok(id.to_string()),
+        other => Err(D::Error::custom(format!("an id is {}; it must be a string", kind(&other)))),
+    }
 }
 
 #[derive(Deserialize)]
@@ -94,19 +108,22 @@ struct Answer {
 pub fn read_squad(path: impl AsRef<Path>) -> Result<Vec<QuestionExample>, DataError> {
     let path = path.as_ref();
     let bytes = read_bytes(path)?;
-    let file: File = serde_json::from_slice(&bytes).map_err(|error| DataError::BadLine {
-        path: path.to_owned(),
-        line: error.line() as u64,
-        column: error.column(),
-        reason: format!("not SQuAD's JSON (`data`, `paragraphs`, `qas`): {error}"),
+    if bytes.trim_ascii().is_empty() {
+        return Err(DataError::Empty { path: path.to_owned() });
+    }
+    let file: File = serde_json::from_slice(&bytes).map_err(|error| {
+        let list = bytes.trim_ascii_start().starts_with(b"[");
+        let found = if list { "a list where an object with `data` is expected".into() } else { error.to_string() };
+        let reason = format!("not SQuAD's JSON (`data`, `paragraphs`, `qas`): {found}");
+        DataError::BadLine { path: path.to_owned(), line: error.line() as u64, column: error.column(), reason }
     })?;
     let (mut examples, mut seen) = (Vec::new(), HashSet::new());
     for paragraph in file.data.into_iter().flat_map(|article| article.paragraphs) {
         let Paragraph { context, qas } = paragraph;
         for question in qas {
-            let example = example(question, &context)?;
+            let example = example(path, question, &context)?;
             if !seen.insert(example.id.clone()) {
-                return Err(bad(&example.id, "", "another question has this id"));
+                return Err(bad(path, &example.id, "", "another question has this id"));
             }
             examples.push(example);
         }
@@ -114,24 +131,30 @@ pub fn read_squad(path: impl AsRef<Path>) -> Result<Vec<QuestionExample>, DataEr
     if examples.is_empty() { Err(DataError::Empty { path: path.to_owned() }) } else { Ok(examples) }
 }
 
-fn example(question: Question, context: &str) -> Result<QuestionExample, DataError> {
+fn example(path: &Path, question: Question, context: &str) -> Result<QuestionExample, DataError> {
     let Question { id, question, answers, is_impossible } = question;
     let mut found = vec![];
     for Answer { text, answer_start } in answers.unwrap_or_default() {
         if is_impossible == Some(true) {
-            return Err(bad(&id, &text, "the question says that it is impossible"));
+            return Err(bad(path, &id, &text, "the question says that it is impossible"));
         }
         let start = context.char_indices().map(|(byte, _)| byte).chain([context.len()]).nth(answer_start);
         let start = start.filter(|start| !text.is_empty() && context[*start..].starts_with(&text));
-        let start = start
-            .ok_or_else(|| bad(&id, &text, &format!("the context does not hold it at character {answer_start}")))?;
+        let start = start.ok_or_else(|| bad(path, &id, &text, &elsewhere(context, &text, answer_start)))?;
         found.push(ContextAnswer { text, start });
     }
     Ok(QuestionExample { id, question, context: context.to_owned(), answers: found })
 }
 
-fn bad(id: &str, answer: &str, reason: &str) -> DataError {
-    DataError::BadAnswer { id: id.into(), answer: answer.into(), reason: reason.into() }
+/// Where an answer stands that does not stand where it says.
+fn elsewhere(context: &str, answer: &str, start: usize) -> String {
+    let found = context.find(answer).filter(|_| !answer.is_empty());
+    let found = found.map(|byte| format!(", but at character {}", context[..byte].chars().count()));
+    format!("the context does not hold it at character {start}{}", found.unwrap_or_default())
+}
+
+fn bad(path: &Path, id: &str, answer: &str, reason: &str) -> DataError {
+    DataError::BadAnswer { path: Some(path.into()), id: id.into(), answer: answer.into(), reason: reason.into() }
 }
 
 #[cfg(test)]
@@ -163,9 +186,10 @@ mod tests {
     #[test]
     fn questions_without_an_answer_are_read() {
         let impossible = r#"{"id": "a", "question": "who?", "answers": [], "is_impossible": true}"#;
-        let unknown = r#"{"id": "b", "question": "who?", "answers": null, "is_impossible": null}"#;
+        let unknown = r#"{"id": 7, "question": "who?", "answers": null, "is_impossible": null}"#;
         let read = read(&format!("{impossible}, {unknown}")).unwrap();
         assert!(read.iter().all(|example| example.answers.is_empty()));
+        assert_eq!(read[1].id, "7");
     }
 
     #[test]
@@ -185,11 +209,17 @@ mod tests {
         ];
         for case in cases {
             match read(&case) {
-                Err(DataError::BadAnswer { id, .. }) => assert_eq!(id, "q7"),
+                Err(error @ DataError::BadAnswer { .. }) => {
+                    let text = error.to_string();
+                    assert!(text.contains("squad.json: question `q7`"), "{text}");
+                    assert_eq!(text.contains("character 8, but at character 7"), case.contains("8}"), "{text}");
+                }
                 other => panic!("{case}: {other:?}"),
             }
         }
         assert!(matches!(read(r#"{"id": 1}"#), Err(DataError::BadLine { line: 1, .. })));
+        let null = read(r#"{"id": null, "question": "?"}"#).unwrap_err().to_string();
+        assert!(null.contains("an id is null; it must be a string"), "{null}");
         assert!(matches!(read(""), Err(DataError::Empty { .. })));
     }
 }

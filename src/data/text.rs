@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::DataError;
+use super::json::{kind, object};
+use super::quotes;
 
 /// One text, with its label where it has one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,10 +28,17 @@ pub struct Columns {
     pub label: Option<String>,
 }
 
+impl Columns {
+    /// Columns of these names.
+    pub fn new(text: &str, label: Option<&str>) -> Self {
+        Self { text: text.into(), label: label.map(Into::into) }
+    }
+}
+
 impl Default for Columns {
     /// `text` and `label`.
     fn default() -> Self {
-        Self { text: "text".into(), label: Some("label".into()) }
+        Self::new("text", Some("label"))
     }
 }
 
@@ -128,9 +137,13 @@ impl At<'_> {
     }
 }
 
-/// The bytes of a file, without a byte order mark.
+/// The bytes of a file, without a byte order mark. Those of other encodings say what the file is in.
 pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, DataError> {
     let mut bytes = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+    let other = [(&b"\xFF\xFE"[..], "UTF-16"), (b"\xFE\xFF", "UTF-16"), (b"\x1F\x8B", "gzip"), (b"PK\x03\x04", "zip")];
+    if let Some((_, form)) = other.into_iter().find(|(start, _)| bytes.starts_with(start)) {
+        return Err(DataError::NotText { path: path.to_owned(), form });
+    }
     if bytes.starts_with(b"\xEF\xBB\xBF") {
         bytes.drain(..3);
     }
@@ -156,10 +169,7 @@ fn json_row<const N: usize>(
     texts: [&str; N],
     label: Option<&str>,
 ) -> Result<Row<N>, DataError> {
-    let value = serde_json::from_str(line).map_err(|error| at.bad_line(error.column(), json_reason(line, &error)))?;
-    let Value::Object(row) = value else {
-        return Err(at.bad_line(1, format!("{} where one JSON object a line is expected", kind(&value))));
-    };
+    let row = object(line).map_err(|(column, reason)| at.bad_line(column, reason))?;
     let mut values = texts.map(|_| String::new());
     for (column, value) in texts.into_iter().zip(&mut values) {
         match json_column(at, &row, column)? {
@@ -171,38 +181,17 @@ fn json_row<const N: usize>(
     Ok((values, label))
 }
 
-/// Serde's message without its "at line 1 column 7": the line is always 1 there.
-fn json_reason(line: &str, error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    let message = message.split(" at line ").next().unwrap_or_default();
-    let hint =
-        if line.trim_start().starts_with('[') { " (a JSON array must be rewritten as one object a line)" } else { "" };
-    format!("not valid JSON: {message}{hint}")
-}
-
 fn json_column<'a>(at: At<'_>, row: &'a Map<String, Value>, name: &str) -> Result<&'a Value, DataError> {
     row.get(name).ok_or_else(|| at.missing_column(name, row.keys().cloned().collect()))
 }
 
 fn json_label(at: At<'_>, value: &Value, column: &str) -> Result<String, DataError> {
     match value {
-        Value::String(label) if !label.is_empty() => Ok(label.clone()),
+        Value::String(label) if !label.trim().is_empty() => Ok(label.clone()),
         Value::Bool(label) => Ok(label.to_string()),
         Value::Number(label) if label.is_i64() || label.is_u64() => Ok(label.to_string()),
         Value::Null | Value::String(_) => Err(at.missing_label(column)),
         other => Err(at.bad_value(column, kind(other), "a string, a whole number or a boolean")),
-    }
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(number) if number.is_f64() => "a fraction",
-        Value::Number(_) => "a whole number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }
 
@@ -213,12 +202,20 @@ fn read_separated<const N: usize>(
     separator: u8,
 ) -> Result<Vec<Row<N>>, DataError> {
     let bytes = read_bytes(path)?;
+    quotes::check(&bytes, separator).map_err(|bad| {
+        let line = 1 + bytes[..bad.byte].iter().filter(|byte| **byte == b'\n').count() as u64;
+        At { path, line }.bad_line(bad.field, bad.reason)
+    })?;
     let mut reader = csv::ReaderBuilder::new().delimiter(separator).from_reader(bytes.as_slice());
     let names = reader.headers().map_err(|error| csv_error(path, &bytes, &error))?.clone();
     let place = |column: &str| {
         let available = || names.iter().map(str::to_owned).collect();
-        let found = names.iter().position(|name| name == column);
-        found.ok_or_else(|| At { path, line: 1 }.missing_column(column, available()))
+        let mut found = names.iter().enumerate().filter(|(_, name)| *name == column).map(|(place, _)| place);
+        let (first, second) = (found.next(), found.next());
+        if let Some(second) = second {
+            return Err(At { path, line: 1 }.bad_line(second + 1, format!("the heading has `{column}` twice")));
+        }
+        first.ok_or_else(|| At { path, line: 1 }.missing_column(column, available()))
     };
     if names.is_empty() {
         return Err(DataError::Empty { path: path.to_owned() });
@@ -232,7 +229,7 @@ fn read_separated<const N: usize>(
     for record in reader.records() {
         let record = record.map_err(|error| csv_error(path, &bytes, &error))?;
         let label = match label.map(|(name, place)| (name, record.get(place).unwrap_or_default())) {
-            Some((name, "")) => {
+            Some((name, label)) if label.trim().is_empty() => {
                 return Err(At { path, line: line_at(&bytes, record.position()) }.missing_label(name));
             }
             found => found.map(|(_, label)| label.to_owned()),
@@ -324,7 +321,7 @@ mod tests {
     #[test]
     fn labels_are_read_only_where_asked() {
         let (_folder, path) = file("d.jsonl", b"{\"body\": \"a\", \"label\": [1]}");
-        let columns = Columns { text: "body".into(), label: None };
+        let columns = Columns::new("body", None);
         assert_eq!(read_jsonl(&path, &columns).unwrap(), [TextExample { text: "a".into(), label: None }]);
         let (_folder, path) = file("d.csv", b"body\na\n");
         assert_eq!(read_csv(&path, &columns).unwrap(), [TextExample { text: "a".into(), label: None }]);
@@ -360,6 +357,40 @@ mod tests {
         }
         assert!(matches!(read("d.parquet", b"x"), Err(DataError::UnknownFormat { .. })));
         assert!(matches!(read_lines("/no/such/file"), Err(DataError::Io { .. })));
+    }
+
+    #[test]
+    fn what_a_reader_would_lose_is_an_error() {
+        let twice = message("d.jsonl", b"{\"text\": \"a\", \"label\": \"x\", \"text\": \"b\"}\n");
+        assert!(twice.starts_with(":1:") && twice.contains("key `text` stands here twice"), "{twice}");
+        let heading = message("d.csv", b"text,label,text\na,x,b\n");
+        assert!(heading.starts_with(":1:3: the heading has `text` twice"), "{heading}");
+        assert_eq!(
+            pairs(&read("d.csv", b"id,text,label,id\n1,a,x,2\n").unwrap()),
+            [("a", "x")],
+            "not one that is read"
+        );
+        let open = message("d.csv", b"text,label\nb,y\na,\"x\nc,y\nd,y\n");
+        assert!(open.starts_with(":3:2: a field begins with a quote"), "{open}");
+        let behind = message("d.tsv", b"text\tlabel\n\"a\" he said\tx\n");
+        assert!(behind.starts_with(":2:1: text follows the quote"), "{behind}");
+        for label in ["\" \"", "\"\\t\""] {
+            let blank = message("d.jsonl", format!("{{\"text\": \"a\", \"label\": {label}}}").as_bytes());
+            assert!(blank.starts_with(":1: the label in column `label` is empty"), "{blank}");
+        }
+        assert!(message("d.csv", b"text,label\na, \n").starts_with(":2: the label in column `label` is empty"));
+    }
+
+    #[test]
+    fn files_in_another_form_are_named() {
+        for (content, form) in
+            [(&b"\xff\xfet\0e\0"[..], "UTF-16"), (b"\xfe\xff\0t", "UTF-16"), (b"\x1f\x8b\x08", "gzip")]
+        {
+            for name in ["d.jsonl", "d.csv", "d.tsv"] {
+                let error = read(name, content).unwrap_err();
+                assert!(matches!(error, DataError::NotText { form: found, .. } if found == form), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
-use super::{IGNORED, Loss, TaskHead, argmax, cross_entropy, indices};
+use super::places::{self, Answers};
+use super::{IGNORED, Loss, TaskHead};
 use crate::backbone::{InputError, Tied, Tokens};
 use crate::metric::Scores;
 use crate::nn::{Init, Linear, linear};
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 
 /// Next-token prediction: logits of every place for the token after it, as in the `ForCausalLM` classes. The projection is
 /// the token embedding, read from the features, or one of the head's own.
@@ -57,24 +58,15 @@ impl CausalLm {
 
     /// Logits at the places whose next token counts, and these tokens; `None` where none counts or where there is not one
     /// label a token.
-    fn predicted<F: Tokens + Tied>(&self, features: &F, labels: Tensor<2, Int>) -> Option<(Tensor<2>, Tensor<1, Int>)> {
+    fn predicted<F: Tokens + Tied>(&self, features: &F, labels: Tensor<2, Int>) -> Option<Answers> {
         let hidden = features.hidden();
-        let [batch, seq, width] = hidden.dims();
-        if labels.dims() != [batch, seq] {
-            return None;
-        }
-        let labels: Vec<i64> = labels.into_data().iter::<i64>().collect();
+        let [_, seq, _] = hidden.dims();
+        let labels = places::labels_of(&hidden, labels)?;
         // The label of a row's first token is predicted by no place.
         let counts = |place: &usize| !place.is_multiple_of(seq) && labels[*place] != IGNORED;
-        let (at, tokens): (Vec<i64>, Vec<i64>) =
-            (0..labels.len()).filter(counts).map(|place| (place as i64 - 1, labels[place])).unzip();
-        if at.is_empty() {
-            return None;
-        }
-        let (count, device) = ([at.len()], hidden.device().inner());
-        let list = |values| Tensor::<1, Int>::from_data(TensorData::new(values, count), &device);
-        let hidden = hidden.reshape([batch * seq, width]).select(0, list(at));
-        Some((self.logits(hidden, features), list(tokens)))
+        let counted = (0..labels.len()).filter(counts).map(|place| (place - 1, labels[place]));
+        let (hidden, tokens) = places::at_places(hidden, counted)?;
+        Some((self.logits(hidden, features), tokens))
     }
 }
 
@@ -85,12 +77,7 @@ impl<F: Tokens + Tied> TaskHead<F> for CausalLm {
     type Targets = Tensor<2, Int>;
 
     fn check(&self, targets: &Tensor<2, Int>) -> Result<(), InputError> {
-        let labels: Vec<i64> = targets.to_data().iter::<i64>().collect();
-        let strange = |id: &&i64| **id != IGNORED && !(0..self.vocab_size as i64).contains(*id);
-        match labels.iter().find(strange) {
-            Some(id) => Err(InputError::IdOutOfRange { kind: "token", id: *id, entries: self.vocab_size }),
-            None => Ok(()),
-        }
+        places::check_tokens(targets, self.vocab_size)
     }
 
     fn forward(&self, features: F) -> Tensor<3> {
@@ -104,14 +91,8 @@ impl<F: Tokens + Tied> TaskHead<F> for CausalLm {
     /// Cross-entropy over the tokens that count, each under the logits of the place before it; 0 of weight 0 where none
     /// counts, NaN for targets of another shape.
     fn loss(&self, features: F, targets: Tensor<2, Int>) -> Loss {
-        let hidden = features.hidden();
-        let [batch, seq, _] = hidden.dims();
-        let fits = targets.dims() == [batch, seq];
-        match self.predicted(&features, targets) {
-            Some((logits, tokens)) => cross_entropy(logits, tokens),
-            None if fits => Loss { sum: hidden.sum() * 0.0, weight: 0.0 },
-            None => Loss { sum: hidden.sum() * f64::NAN, weight: 1.0 },
-        }
+        let (hidden, shape) = (features.hidden(), targets.dims());
+        places::loss(self.predicted(&features, targets), hidden, shape)
     }
 
     fn settings(&self) -> String {
@@ -120,16 +101,12 @@ impl<F: Tokens + Tied> TaskHead<F> for CausalLm {
 
     /// The loss and the share of next tokens that are right.
     fn score(&self, features: F, targets: Tensor<2, Int>, scores: &mut Scores) {
-        let predicted = self.predicted(&features, targets.clone());
-        let loss = match &predicted {
-            Some((logits, tokens)) => cross_entropy(logits.clone(), tokens.clone()),
-            None => self.loss(features, targets),
-        };
+        let shape = targets.dims();
+        let predicted = self.predicted(&features, targets);
+        let loss = places::loss(predicted.clone(), features.hidden(), shape);
         scores.add_loss(loss.sum.into_scalar::<f32>() as f64, loss.weight);
-        if let Some((logits, tokens)) = predicted {
-            let (found, wanted) = (argmax(logits), indices(tokens));
-            let right = found.iter().zip(&wanted).filter(|(found, wanted)| found == wanted).count();
-            scores.add_hits(right, wanted.len());
+        if let Some(predicted) = predicted {
+            places::add_hits(predicted, scores);
         }
     }
 }

@@ -1,5 +1,5 @@
 use super::row_loss::{check_numbers, rows_of};
-use super::{Loss, TaskHead};
+use super::{Loss, Projection, TaskHead};
 use crate::backbone::{InputError, Pooled};
 use crate::loss::{LossError, cosent, cosine_error, cosine_similarity, in_batch_negatives, normalise};
 use crate::metric::Scores;
@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 
 /// One vector of length 1 a text: the pooled features divided by their length, so that the product of two is their cosine
 /// ([Reimers and Gurevych, 2019](https://arxiv.org/abs/1908.10084)). How they are pooled is the backbone's; the head has
-/// no parameter.
+/// no parameter but those of its [`Projection`]s, if it has any.
 ///
 /// It learns from pairs: the rows of a batch are the first text of every pair, then every second one, and, for
 /// [`PairLoss::InBatchNegatives`], any further texts that belong to no pair.
 #[derive(Module, Debug)]
 pub struct SentenceEmbedder {
+    dense: Vec<Projection>,
     #[module(skip)]
     loss: PairLoss,
 }
@@ -56,8 +57,19 @@ impl SentenceEmbedder {
             {
                 Err(LossError::BadOption { option: "scale", value: scale.to_string(), mend: "a number above 0" })
             }
-            _ => Ok(Self { loss }),
+            _ => Ok(Self { dense: vec![], loss }),
         }
+    }
+
+    /// The same head with a further map between pooling and length, which reads the width that comes before it.
+    pub fn with_projection(mut self, dense: Projection) -> Self {
+        self.dense.push(dense);
+        self
+    }
+
+    /// The maps between pooling and length, in order.
+    pub fn projections(&self) -> &[Projection] {
+        &self.dense
     }
 
     fn compare(&self, vectors: Tensor<2>, scores: Tensor<2>) -> Loss {
@@ -83,7 +95,7 @@ pub(super) fn sides(rows: Tensor<2>, pairs: usize) -> (Tensor<2>, Tensor<2>) {
 }
 
 impl<F: Pooled> TaskHead<F> for SentenceEmbedder {
-    /// Vectors of length 1, `[rows, hidden]`.
+    /// Vectors of length 1, `[rows, hidden]`, or as wide as the last projection makes them.
     type Output = Tensor<2>;
     /// How alike the texts of each pair are, `[pairs, 1]`.
     type Targets = Tensor<2>;
@@ -95,7 +107,7 @@ impl<F: Pooled> TaskHead<F> for SentenceEmbedder {
     }
 
     fn forward(&self, features: F) -> Tensor<2> {
-        normalise(features.pooled())
+        normalise(self.dense.iter().fold(features.pooled(), |vectors, dense| dense.forward(vectors)))
     }
 
     /// NaN where there are not two rows for each score.

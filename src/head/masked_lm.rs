@@ -1,5 +1,5 @@
 use super::transform::transformed;
-use super::{Loss, TaskHead, Transform, argmax, cross_entropy, indices};
+use super::{Loss, TaskHead, Transform, cross_entropy, places};
 use crate::backbone::{InputError, Tied, Tokens};
 use crate::loss::ClassLoss;
 use crate::metric::Scores;
@@ -17,11 +17,11 @@ pub struct MaskedTargets {
 }
 
 /// BERT's masked-language-model head. Its output projection is the token embedding, read from the features, so the two
-/// stay one parameter; some architectures have one of the head's own ([`untied`](Self::untied)).
+/// stay one parameter; some architectures have one of the head's own ([`untied`](Self::untied),
+/// [`projecting`](Self::projecting)).
 #[derive(Module, Debug)]
 pub struct MaskedLm {
     transform: Option<Transform>,
-    /// Has no bias.
     decoder: Option<Linear>,
     /// Added to the logits, `[vocabulary]`.
     bias: Option<Param<Tensor<1>>>,
@@ -64,6 +64,14 @@ impl MaskedLm {
     pub fn untied(mut self, hidden_size: usize, seed: u64, device: &Device) -> Self {
         let decoder = Init::new(seed ^ 0x0DEC_0DE5, 0.02, device).linear_with(hidden_size, self.vocab_size, false);
         self.decoder = Some(decoder);
+        self
+    }
+
+    /// The same head with a fresh projection of its own from vectors of `width`, whose bias takes the place of the head's:
+    /// BERT's where `tie_word_embeddings` is false.
+    pub fn projecting(mut self, width: usize, seed: u64, device: &Device) -> Self {
+        self.decoder = Some(dense(width, self.vocab_size, seed ^ 0x0DEC_0DE5, device));
+        self.bias = None;
         self
     }
 
@@ -132,8 +140,6 @@ impl<F: Tokens + Tied> TaskHead<F> for MaskedLm {
         let logits = self.masked_logits(&features, targets.at);
         let loss = cross_entropy(logits.clone(), targets.tokens.clone());
         scores.add_loss(loss.sum.into_scalar::<f32>() as f64, loss.weight);
-        let (predicted, actual) = (argmax(logits), indices(targets.tokens));
-        let right = predicted.iter().zip(&actual).filter(|(predicted, actual)| predicted == actual).count();
-        scores.add_hits(right, actual.len());
+        places::add_hits((logits, targets.tokens), scores);
     }
 }

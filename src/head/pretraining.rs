@@ -1,5 +1,5 @@
 use super::{Loss, MaskedLm, MaskedTargets, TaskHead, cross_entropy};
-use crate::backbone::{BertConfig, InputError, Pooled, Tied, Tokens};
+use crate::backbone::{Bert, BertConfig, InputError, Pooled, Tied, Tokens};
 use crate::nn::{Init, Linear, linear};
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
@@ -25,10 +25,10 @@ pub struct Pretraining {
 impl Pretraining {
     /// Fresh heads for a configuration, weights drawn from `seed`.
     pub fn new(config: &BertConfig, seed: u64, device: &Device) -> Self {
-        let (hidden, vocabulary) = (config.hidden_size, config.vocab_size);
         Self {
-            masked_lm: MaskedLm::with(hidden, vocabulary, config.hidden_act, config.layer_norm_eps, seed, device),
-            next_sentence: Init::new(seed ^ 0x0EC7_5E17, config.initializer_range, device).linear(hidden, 2),
+            masked_lm: Bert::masked_lm(config, seed, device),
+            next_sentence: Init::new(seed ^ 0x0EC7_5E17, config.initializer_range, device)
+                .linear(config.hidden_size, 2),
         }
     }
 }

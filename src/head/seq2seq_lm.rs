@@ -1,9 +1,10 @@
-use super::{IGNORED, Loss, TaskHead, argmax, cross_entropy, indices};
+use super::places::{self, Answers};
+use super::{IGNORED, Loss, TaskHead};
 use crate::backbone::{InputError, Tied, Tokens};
 use crate::metric::Scores;
 use crate::nn::{Buffer, Init, Linear, linear};
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 
 /// The target's tokens: logits of every place of the decoder for its own label, as in the `ForConditionalGeneration`
 /// classes (the decoder's input, not the labels, is what is shifted). The projection is the decoder's token embedding, read
@@ -57,22 +58,12 @@ impl Seq2SeqLm {
 
     /// Logits at the places whose label counts, and these labels; `None` where none counts or where there is not one label
     /// a place.
-    fn predicted<F: Tokens + Tied>(&self, features: &F, labels: Tensor<2, Int>) -> Option<(Tensor<2>, Tensor<1, Int>)> {
+    fn predicted<F: Tokens + Tied>(&self, features: &F, labels: Tensor<2, Int>) -> Option<Answers> {
         let hidden = features.hidden();
-        let [batch, seq, width] = hidden.dims();
-        if labels.dims() != [batch, seq] {
-            return None;
-        }
-        let labels = labels.into_data();
-        let counted = labels.iter::<i64>().enumerate().filter(|(_, label)| *label != IGNORED);
-        let (at, tokens): (Vec<i64>, Vec<i64>) = counted.map(|(place, label)| (place as i64, label)).unzip();
-        if at.is_empty() {
-            return None;
-        }
-        let (count, device) = ([at.len()], hidden.device().inner());
-        let list = |values| Tensor::<1, Int>::from_data(TensorData::new(values, count), &device);
-        let hidden = hidden.reshape([batch * seq, width]).select(0, list(at));
-        Some((self.logits(hidden, features), list(tokens)))
+        let labels = places::labels_of(&hidden, labels)?;
+        let counted = labels.into_iter().enumerate().filter(|(_, label)| *label != IGNORED);
+        let (hidden, tokens) = places::at_places(hidden, counted)?;
+        Some((self.logits(hidden, features), tokens))
     }
 }
 
@@ -83,12 +74,7 @@ impl<F: Tokens + Tied> TaskHead<F> for Seq2SeqLm {
     type Targets = Tensor<2, Int>;
 
     fn check(&self, targets: &Tensor<2, Int>) -> Result<(), InputError> {
-        let labels: Vec<i64> = targets.to_data().iter::<i64>().collect();
-        let strange = |id: &&i64| **id != IGNORED && !(0..self.vocab_size as i64).contains(*id);
-        match labels.iter().find(strange) {
-            Some(id) => Err(InputError::IdOutOfRange { kind: "token", id: *id, entries: self.vocab_size }),
-            None => Ok(()),
-        }
+        places::check_tokens(targets, self.vocab_size)
     }
 
     fn forward(&self, features: F) -> Tensor<3> {
@@ -99,14 +85,8 @@ impl<F: Tokens + Tied> TaskHead<F> for Seq2SeqLm {
 
     /// Cross-entropy over the places that count; 0 of weight 0 where none counts, NaN for targets of another shape.
     fn loss(&self, features: F, targets: Tensor<2, Int>) -> Loss {
-        let hidden = features.hidden();
-        let [batch, seq, _] = hidden.dims();
-        let fits = targets.dims() == [batch, seq];
-        match self.predicted(&features, targets) {
-            Some((logits, tokens)) => cross_entropy(logits, tokens),
-            None if fits => Loss { sum: hidden.sum() * 0.0, weight: 0.0 },
-            None => Loss { sum: hidden.sum() * f64::NAN, weight: 1.0 },
-        }
+        let (hidden, shape) = (features.hidden(), targets.dims());
+        places::loss(self.predicted(&features, targets), hidden, shape)
     }
 
     fn settings(&self) -> String {
@@ -115,16 +95,12 @@ impl<F: Tokens + Tied> TaskHead<F> for Seq2SeqLm {
 
     /// The loss and the share of tokens that are right.
     fn score(&self, features: F, targets: Tensor<2, Int>, scores: &mut Scores) {
-        let predicted = self.predicted(&features, targets.clone());
-        let loss = match &predicted {
-            Some((logits, tokens)) => cross_entropy(logits.clone(), tokens.clone()),
-            None => self.loss(features, targets),
-        };
+        let shape = targets.dims();
+        let predicted = self.predicted(&features, targets);
+        let loss = places::loss(predicted.clone(), features.hidden(), shape);
         scores.add_loss(loss.sum.into_scalar::<f32>() as f64, loss.weight);
-        if let Some((logits, tokens)) = predicted {
-            let (found, wanted) = (argmax(logits), indices(tokens));
-            let right = found.iter().zip(&wanted).filter(|(found, wanted)| found == wanted).count();
-            scores.add_hits(right, wanted.len());
+        if let Some(predicted) = predicted {
+            places::add_hits(predicted, scores);
         }
     }
 }

@@ -1,10 +1,11 @@
+use super::places::{self, Answers};
 use super::transform::transformed;
-use super::{Loss, TaskHead, Transform, argmax, cross_entropy};
+use super::{Loss, TaskHead, Transform, argmax};
 use crate::backbone::{InputError, Tokens};
 use crate::metric::Scores;
 use crate::nn::{Dropout, Init, Linear, linear};
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 
 /// The label of tokens that count nothing: padding, special tokens, later pieces of a word. PyTorch's `ignore_index`.
 pub const IGNORED: i64 = -100;
@@ -53,21 +54,11 @@ impl TokenClassifier {
 
     /// Logits `[labelled, labels]` of the tokens that have a label, and their classes; `None` where none has one, or where
     /// there is not one label a token.
-    fn labelled(&self, hidden: Tensor<3>, labels: Tensor<2, Int>) -> Option<(Tensor<2>, Tensor<1, Int>)> {
-        let [batch, seq, width] = hidden.dims();
-        if labels.dims() != [batch, seq] {
-            return None;
-        }
-        let labels = labels.into_data();
-        let labels = labels.iter::<i64>().enumerate().filter(|(_, label)| *label != IGNORED);
-        let (places, classes): (Vec<i64>, Vec<i64>) = labels.map(|(place, label)| (place as i64, label)).unzip();
-        let (count, device) = ([places.len()], hidden.device().inner());
-        if places.is_empty() {
-            return None;
-        }
-        let list = |values| Tensor::<1, Int>::from_data(TensorData::new(values, count), &device);
-        let hidden = hidden.reshape([batch * seq, width]).select(0, list(places));
-        Some((self.logits(hidden), list(classes)))
+    fn labelled(&self, hidden: Tensor<3>, labels: Tensor<2, Int>) -> Option<Answers> {
+        let labels = places::labels_of(&hidden, labels)?;
+        let labelled = labels.into_iter().enumerate().filter(|(_, label)| *label != IGNORED);
+        let (hidden, classes) = places::at_places(hidden, labelled)?;
+        Some((self.logits(hidden), classes))
     }
 }
 
@@ -91,14 +82,8 @@ impl<F: Tokens> TaskHead<F> for TokenClassifier {
 
     /// Cross-entropy over the tokens with a label; 0 of weight 0 where none has one, NaN for targets of another shape.
     fn loss(&self, features: F, targets: Tensor<2, Int>) -> Loss {
-        let hidden = features.hidden();
-        let [batch, seq, _] = hidden.dims();
-        let fits = targets.dims() == [batch, seq];
-        match self.labelled(hidden.clone(), targets) {
-            Some((logits, classes)) => cross_entropy(logits, classes),
-            None if fits => Loss { sum: hidden.sum() * 0.0, weight: 0.0 },
-            None => Loss { sum: hidden.sum() * f64::NAN, weight: 1.0 },
-        }
+        let (hidden, shape) = (features.hidden(), targets.dims());
+        places::loss(self.labelled(hidden.clone(), targets), hidden, shape)
     }
 
     fn settings(&self) -> String {
@@ -107,11 +92,9 @@ impl<F: Tokens> TaskHead<F> for TokenClassifier {
 
     /// Loss and classes over the tokens with a label: the accuracy is that of tokens.
     fn score(&self, features: F, targets: Tensor<2, Int>, scores: &mut Scores) {
-        let labelled = self.labelled(features.hidden(), targets.clone());
-        let loss = match &labelled {
-            Some((logits, classes)) => cross_entropy(logits.clone(), classes.clone()),
-            None => self.loss(features, targets),
-        };
+        let (hidden, shape) = (features.hidden(), targets.dims());
+        let labelled = self.labelled(hidden.clone(), targets);
+        let loss = places::loss(labelled.clone(), hidden, shape);
         scores.add_loss(loss.sum.into_scalar::<f32>() as f64, loss.weight);
         if let Some((logits, classes)) = labelled {
             scores.add_classes(&argmax(logits), &super::indices(classes));

@@ -1,5 +1,6 @@
 //! Matrix products: the one call into `gemm`.
 
+#[cfg(target_arch = "x86_64")]
 use super::bf16;
 use super::buffer::contiguous;
 use crate::nn::Precision;
@@ -71,8 +72,10 @@ pub(super) fn multiply(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], add: bool,
     let ([m, k], [inner, n]) = (a.size, b.size);
     assert!(k == inner && out.len() == m * n, "a product of {:?} and {:?} into {}", a.size, b.size, out.len());
     assert!(a.extent() <= a.values.len() && b.extent() <= b.values.len(), "a matrix reaches over its values");
-    if precision == Precision::Bf16 {
-        return bf16::multiply(a, b, out, add);
+    match precision {
+        #[cfg(target_arch = "x86_64")]
+        Precision::Bf16 => return bf16::multiply(a, b, out, add),
+        _ => {}
     }
     let parallel = m.saturating_mul(n).saturating_mul(k) >= PARALLEL;
     let threads = if parallel { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };

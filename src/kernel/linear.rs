@@ -154,12 +154,13 @@ impl Backward<Flex, 3> for LinearBackward {
         let mut gradient = contiguous(gradients.consume::<Flex>(&ops.node));
         let (factors, gelu) = ops.state;
         let width = gradient.shape()[gradient.shape().num_dims() - 1];
-        let gradient = gradient.storage_mut::<f32>();
         let bias_sums = match gelu {
-            Some((product, bias)) => Some(activate_backward(values(&product), values(&bias), gradient)),
-            None => bias_node.is_some().then(|| column_sums(gradient, width)),
+            Some((product, bias)) => {
+                Some(activate_backward(values(&product), values(&bias), gradient.storage_mut::<f32>()))
+            }
+            None => bias_node.is_some().then(|| column_sums(values(&gradient), width)),
         };
-        factors.backward(Matrix::rows(gradient, width), [x_node, weight_node], gradients);
+        factors.backward(Matrix::rows(values(&gradient), width), [x_node, weight_node], gradients);
         if let (Some(node), Some(sums)) = (bias_node, bias_sums) {
             gradients.register::<Flex>(node, tensor(sums, Shape::from([width])));
         }

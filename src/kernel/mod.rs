@@ -11,6 +11,7 @@
 mod activation;
 mod adamw;
 mod attention;
+#[cfg(target_arch = "x86_64")]
 mod bf16;
 mod buffer;
 mod dropout;
@@ -59,7 +60,10 @@ pub(crate) fn covers<const D: usize>(tensor: &Tensor<D>) -> bool {
 
 /// Whether products in bfloat16 are made here.
 pub(crate) fn has_bf16() -> bool {
-    enabled() && bf16::available()
+    #[cfg(target_arch = "x86_64")]
+    return enabled() && bf16::available();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 /// What the bits of the operations here depend on besides their inputs: the instruction set and the precision that is in

@@ -1,4 +1,5 @@
 use super::Loss;
+use crate::nn;
 use burn::tensor::{Tensor, TensorData, activation};
 
 /// Binary cross-entropy of logits `[rows, labels]` against targets of 0 to 1, `[rows, labels]`; its weight is the number
@@ -32,7 +33,7 @@ pub fn sigmoid_focal(logits: Tensor<2>, targets: Tensor<2>, alpha: f64, gamma: f
 
 /// A number of 0 to 1 to a power of 0 or more; below 1, its slope stays finite where the number is 0.
 pub(super) fn power<const D: usize>(base: Tensor<D>, exponent: f64) -> Tensor<D> {
-    base.clamp_min(1e-30).powf_scalar(exponent)
+    nn::power(base.clamp_min(1e-30), exponent)
 }
 
 /// What targets of 1 and of 0 cost.

@@ -1,7 +1,8 @@
 use super::Loss;
 use burn::tensor::{Tensor, activation};
 
-/// `(predicted - target)^2`; its weight is the number of values, as for all losses here.
+/// `(predicted - target)^2` of two tensors of one shape, whatever it is; its weight is the number of values, as for all
+/// losses here.
 pub fn squared_error<const D: usize>(predicted: Tensor<D>, targets: Tensor<D>) -> Loss {
     summed((predicted - targets).square())
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[serde(rename_all = "snake_case")]
 pub enum EntityScheme {
     /// As the program of the CoNLL shared tasks reads tags (seqeval's default): `B-`, `I-`, `E-` and `S-` tags, where one
-    /// that does not go on with an entity of its type begins one.
+    /// that does not go on with an entity of its type begins one. `L-` and `U-` of BILOU stand for `E-` and `S-`.
     #[default]
     Conll,
     /// `B-X` and the `I-X` that follow it at once, of the same type; any other `I-` belongs to no entity (seqeval's
@@ -177,11 +177,18 @@ fn split(tag: &str, scheme: EntityScheme) -> Option<(char, &str)> {
         return Some(('O', ""));
     }
     let known: &[char] = match scheme {
-        EntityScheme::Conll => &['B', 'I', 'E', 'S'],
+        EntityScheme::Conll => &['B', 'I', 'E', 'S', 'L', 'U'],
         EntityScheme::StrictIob2 => &['B', 'I'],
     };
     let mark = tag.chars().next().filter(|mark| known.contains(mark))?;
-    match &tag[1..] {
+    let rest = &tag[1..];
+    // BILOU calls a last token and a single one by other letters.
+    let mark = match mark {
+        'L' => 'E',
+        'U' => 'S',
+        mark => mark,
+    };
+    match rest {
         "" | "-" => Some((mark, "_")),
         rest => rest.strip_prefix('-').map(|kind| (mark, kind)),
     }

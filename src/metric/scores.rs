@@ -169,6 +169,7 @@ impl Scores {
 
 /// Figures over a whole set.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Summary {
     /// Mean loss per unit of weight (row, masked token).
     pub loss: f64,

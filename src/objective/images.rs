@@ -20,7 +20,7 @@ pub struct LabelledImage {
 /// use rekindle::data::Labels;
 /// use rekindle::objective::ImageClassification;
 ///
-/// let labels = Labels::from_names(vec!["dark".into(), "light".into()])?;
+/// let labels = Labels::from_names(["dark", "light"])?;
 /// let task = ImageClassification::new(labels, [1, 2, 2]);
 /// let image = task.image(vec![0.9, 1.0, 0.8, 0.7], Some("light"))?;
 /// assert_eq!(image.label, Some(1));

@@ -32,7 +32,7 @@ impl AdamW {
     pub(super) fn mend(&self) -> Option<&'static str> {
         let betas_mean_something = [self.betas.0, self.betas.1].iter().all(|beta| (0.0..1.0).contains(&(*beta as f32)));
         // Without eps, what had no gradient yet (an embedding row that no text uses) would become 0 / 0.
-        let fine = betas_mean_something && self.eps as f32 > 0.0 && self.eps.is_finite();
+        let fine = betas_mean_something && self.eps as f32 > 0.0 && (self.eps as f32).is_finite();
         (!fine).then_some("give betas from 0 to below 1 and an eps above 0, as f32")
     }
 

@@ -1,6 +1,7 @@
 //! Clipping: bounds on single gradient values and on the norm of all gradients together.
 
 use super::gradients::{GradientNorms, clip_factor};
+use crate::nn::power;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
@@ -39,7 +40,7 @@ impl NormType {
         if largest == 0.0 || !largest.is_finite() {
             return largest;
         }
-        let sums = each(model, gradients, &|gradient| (gradient.abs() / largest).powf_scalar(p).sum());
+        let sums = each(model, gradients, &|gradient| power(gradient.abs() / largest, p).sum());
         largest * sums.iter().sum::<f64>().powf(p.recip())
     }
 }

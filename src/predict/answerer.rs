@@ -1,5 +1,5 @@
 use super::in_batches;
-use crate::backbone::{Backbone, Bert, TextInput};
+use crate::backbone::{AutoText, Backbone, TextInput};
 use crate::checkpoint::{FromPretrained, load_reader};
 use crate::data::{TokenRow, WindowRow};
 use crate::error::Error;
@@ -13,6 +13,7 @@ use std::path::Path;
 
 /// A piece of a context that may be the answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct AnswerCandidate {
     /// Its words.
     pub text: String,
@@ -28,6 +29,7 @@ pub struct AnswerCandidate {
 
 /// What a model says about a question.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Answered {
     /// The best candidate; `None` where no answer is the better one, or the context holds no candidate.
     pub answer: Option<AnswerCandidate>,
@@ -48,7 +50,7 @@ impl Answered {
 
 /// A model that finds answers, ready to answer: questions and contexts in, pieces of the contexts out.
 #[derive(Debug)]
-pub struct Answerer<B = Bert> {
+pub struct Answerer<B = AutoText> {
     model: Model<B, SpanHead>,
     task: QuestionAnswering,
     batch_size: usize,
@@ -60,6 +62,17 @@ pub struct Answerer<B = Bert> {
 /// The logits of a row's two ends, for its tokens alone.
 type Ends = (Vec<f64>, Vec<f64>);
 
+impl Answerer {
+    /// From a folder that [`save_reader`](crate::checkpoint::save_reader) or Transformers wrote, whatever its architecture
+    /// is, as far as [`AutoText`] knows it.
+    ///
+    /// # Errors
+    /// As [`load_reader`].
+    pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        Self::load_as(folder, device)
+    }
+}
+
 impl<B> Answerer<B>
 where
     B: FromPretrained + Backbone<Input = TextInput>,
@@ -70,12 +83,12 @@ where
         Self { model: model.valid(), task, batch_size: 32, candidates: 20, max_answer: 30, null_margin: None }
     }
 
-    /// From a folder that [`save_reader`](crate::checkpoint::save_reader) or Transformers wrote.
+    /// As [`load`](Answerer::load), with the backbone that the type names: `Answerer::<Mine>::load_as(folder, &device)`.
     ///
     /// # Errors
     /// As [`load_reader`].
-    pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
-        let saved = load_reader::<B>(folder.as_ref(), device)?;
+    pub fn load_as(folder: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        let saved = load_reader::<B>(folder, device)?;
         Ok(Self::new(&saved.model, saved.task))
     }
 

@@ -1,9 +1,9 @@
 use super::in_batches;
-use crate::backbone::{Backbone, Bert, Pooling, TextInput};
-use crate::checkpoint::{Checkpoint, FromPretrained, Saved, load_embedder};
+use crate::backbone::{AutoText, Backbone, TextInput};
+use crate::checkpoint::{FromPretrained, Saved, load_embedder};
 use crate::data::{TextTokenizer, TokenRow};
 use crate::error::Error;
-use crate::head::{PairLoss, SentenceEmbedder, TaskHead};
+use crate::head::{SentenceEmbedder, TaskHead};
 use crate::model::Model;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -11,11 +11,22 @@ use std::path::Path;
 
 /// Texts to vectors of length 1, whose products are cosines.
 #[derive(Debug)]
-pub struct Embedder<B = Bert> {
+pub struct Embedder<B = AutoText> {
     model: Model<B, SentenceEmbedder>,
     tokenizer: TextTokenizer,
     max_length: usize,
     batch_size: usize,
+}
+
+impl Embedder {
+    /// From a folder that [`save_embedder`](crate::checkpoint::save_embedder) or sentence-transformers wrote, which says how
+    /// features are pooled and where texts are cut; whatever its architecture is, as far as [`AutoText`] knows it.
+    ///
+    /// # Errors
+    /// As [`load_embedder`].
+    pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        Self::load_as(folder, device)
+    }
 }
 
 impl<B> Embedder<B>
@@ -28,25 +39,12 @@ where
         Self { model: model.valid(), tokenizer, max_length, batch_size: 32 }
     }
 
-    /// The body of a checkpoint, whatever its head; texts are cut to as many tokens as there are positions.
-    ///
-    /// # Errors
-    /// A missing or damaged file, a key that is missing or unknown.
-    pub fn load(folder: impl AsRef<Path>, pooling: Pooling, device: &Device) -> Result<Self, Error> {
-        let checkpoint = Checkpoint::open(folder)?;
-        let config = checkpoint.config::<B>()?;
-        let backbone = checkpoint.backbone::<B>(pooling, device)?.module;
-        let head = SentenceEmbedder::new(PairLoss::default())?;
-        Ok(Self::new(&Model { backbone, head }, checkpoint.tokenizer()?, B::max_length(&config)))
-    }
-
-    /// From a folder that [`save_embedder`](crate::checkpoint::save_embedder) or sentence-transformers wrote, which says how
-    /// features are pooled and where texts are cut.
+    /// As [`load`](Embedder::load), with the backbone that the type names: `Embedder::<Mine>::load_as(folder, &device)`.
     ///
     /// # Errors
     /// As [`load_embedder`].
-    pub fn open(folder: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
-        let Saved { model, task } = load_embedder::<B>(folder.as_ref(), device)?;
+    pub fn load_as(folder: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        let Saved { model, task } = load_embedder::<B>(folder, device)?;
         Ok(Self::new(&model, task.tokenizer().clone(), task.max_length()))
     }
 

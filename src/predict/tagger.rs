@@ -1,5 +1,5 @@
 use super::{in_batches, softmax};
-use crate::backbone::{Backbone, Bert, TextInput};
+use crate::backbone::{AutoText, Backbone, TextInput};
 use crate::checkpoint::{FromPretrained, load_tagger};
 use crate::data::{Labels, TokenRow};
 use crate::error::Error;
@@ -14,6 +14,7 @@ use std::path::Path;
 
 /// What a token classifier says about a word.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct WordTag {
     /// The most probable tag.
     pub tag: String,
@@ -24,6 +25,7 @@ pub struct WordTag {
 
 /// The tags of a sentence's words, in their order.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct TaggedWords {
     /// One a word.
     pub words: Vec<WordTag>,
@@ -33,6 +35,7 @@ pub struct TaggedWords {
 
 /// A run of words with a type.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct FoundEntity {
     /// Type, first word and the word after the last one.
     #[serde(flatten)]
@@ -63,10 +66,21 @@ impl TaggedWords {
 
 /// A token classifier ready to answer: words in, a tag for each out.
 #[derive(Debug)]
-pub struct Tagger<B = Bert> {
+pub struct Tagger<B = AutoText> {
     model: Model<B, TokenClassifier>,
     task: TokenTagging,
     batch_size: usize,
+}
+
+impl Tagger {
+    /// From a folder that [`save_tagger`](crate::checkpoint::save_tagger) or Transformers wrote, whatever its architecture
+    /// is, as far as [`AutoText`] knows it.
+    ///
+    /// # Errors
+    /// As [`load_tagger`].
+    pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        Self::load_as(folder, device)
+    }
 }
 
 impl<B> Tagger<B>
@@ -79,12 +93,12 @@ where
         Self { model: model.valid(), task, batch_size: 32 }
     }
 
-    /// From a folder that [`save_tagger`](crate::checkpoint::save_tagger) or Transformers wrote.
+    /// As [`load`](Tagger::load), with the backbone that the type names: `Tagger::<Mine>::load_as(folder, &device)`.
     ///
     /// # Errors
     /// As [`load_tagger`].
-    pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
-        let saved = load_tagger::<B>(folder.as_ref(), device)?;
+    pub fn load_as(folder: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        let saved = load_tagger::<B>(folder, device)?;
         Ok(Self::new(&saved.model, saved.task))
     }
 

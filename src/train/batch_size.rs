@@ -16,6 +16,7 @@ const SHARE: f64 = 0.8;
 
 /// The largest micro-batch that fits a budget, and how many of them make the step that was wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct BatchChoice {
     /// Rows of a micro-batch, for [`Fit::batch_size`].
     pub batch_size: usize,

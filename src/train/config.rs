@@ -1,5 +1,4 @@
-use super::calendar::Calendar;
-use super::{Monitor, Regularisation, TrainError};
+use super::{Monitor, Regularisation};
 use crate::cache::Cache;
 use crate::data::{BatchLimit, BatchOrder};
 use crate::nn::Precision;
@@ -7,9 +6,6 @@ use crate::optim::{Averaging, Clipping, NormType, OptimizerConfig, Schedule, War
 use crate::params::Rates;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-
-/// Each batch made ahead takes memory.
-const MOST_PREFETCHED: usize = 1000;
 
 /// How to train. The defaults are Transformers' usual fine-tuning recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -173,89 +169,5 @@ impl Fit {
     /// What a micro-batch may hold.
     pub(super) fn limit(&self) -> BatchLimit {
         BatchLimit { batch_size: self.batch_size, max_tokens: self.max_tokens }
-    }
-
-    /// Refuses options that mean nothing in a run of so many steps.
-    pub(super) fn check_run(&self, calendar: &Calendar) -> Result<(), TrainError> {
-        self.schedule.check_for(calendar.steps)?;
-        let takes =
-            |averaging: Averaging| (1..=calendar.steps).any(|step| averaging.takes(step, calendar.steps_an_epoch));
-        match (self.averaging, calendar.averaging(self.averaging)) {
-            (Some(averaging), Some(dated)) if !takes(dated) => {
-                let mend = "the run ends before it takes any weights; let it begin earlier or take more of them";
-                Err(TrainError::BadOption { option: "averaging", value: format!("{averaging:?}"), mend })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Refuses options that mean nothing.
-    pub(super) fn check(&self, coupled: bool) -> Result<(), TrainError> {
-        let bad = |option, value: String, mend| Err(TrainError::BadOption { option, value, mend });
-        for (option, value) in [
-            ("epochs", self.epochs),
-            ("batch_size", self.batch_size),
-            ("accumulation", self.accumulation),
-            ("max_tokens", self.max_tokens.unwrap_or(1)),
-            ("max_steps", self.max_steps.unwrap_or(1)),
-            ("eval_every", self.eval_every.unwrap_or(1)),
-            ("patience", self.patience.unwrap_or(1)),
-        ] {
-            if value == 0 {
-                return bad(option, "0".into(), "give at least 1");
-            }
-        }
-        if self.prefetch > MOST_PREFETCHED {
-            return bad("prefetch", self.prefetch.to_string(), "give at most 1000; a few batches are enough");
-        }
-        match self.save_every {
-            Some(SaveEvery::Steps(0)) => return bad("save_every", "0 steps".into(), "give at least 1"),
-            Some(SaveEvery::Minutes(minutes)) if !(minutes >= 0.0) => {
-                return bad("save_every", format!("{minutes} minutes"), "give 0 or more");
-            }
-            _ => {}
-        }
-        if self.folder.is_none() && (self.resume || self.save_every.is_some()) {
-            return bad("folder", "missing".into(), "save_every and resume need one");
-        }
-        let rates = self.rates.groups.iter().filter_map(|rule| rule.lr).chain([self.rates.lr]);
-        // Parameters are f32, in which 1e39 is infinite.
-        if let Some(lr) = rates.into_iter().find(|lr| !(*lr as f32).is_finite() || *lr <= 0.0) {
-            return bad("lr", lr.to_string(), "give a number above 0, such as 5e-5");
-        }
-        let decays = self.rates.groups.iter().filter_map(|rule| rule.weight_decay).chain([self.rates.weight_decay]);
-        if let Some(decay) = decays.into_iter().find(|decay| !decay.is_finite() || *decay < 0.0) {
-            return bad("weight_decay", decay.to_string(), "give 0 or a number above 0");
-        }
-        if let Some(decay) = self.rates.layer_decay.filter(|decay| !(*decay > 0.0 && *decay <= 1.0)) {
-            return bad("layer_decay", decay.to_string(), "give a number above 0 and at most 1");
-        }
-        for (option, most) in [("clip_norm", self.clip_norm), ("clip_value", self.clip_value)] {
-            if let Some(most) = most.filter(|most| !(*most > 0.0)) {
-                return bad(option, most.to_string(), "give a number above 0, or None");
-            }
-        }
-        if !self.clip_norm_type.is_norm() {
-            return bad("clip_norm_type", format!("{:?}", self.clip_norm_type), "give a p of at least 1, or Max");
-        }
-        self.schedule.check()?;
-        self.regularisation.check()?;
-        if let Some(mend) = self.optimizer.mend() {
-            return bad("optimizer", format!("{:?}", self.optimizer), mend);
-        }
-        if self.optimizer.sets_rate() && self.rates.lr != 1.0 {
-            return bad("lr", self.rates.lr.to_string(), "give 1, for Adafactor's relative_step sets the rate itself");
-        }
-        if let Some((averaging, mend)) = self.averaging.and_then(|averaging| Some((averaging, averaging.mend()?))) {
-            return bad("averaging", format!("{averaging:?}"), mend);
-        }
-        if coupled && self.accumulation > 1 {
-            return bad(
-                "accumulation",
-                self.accumulation.to_string(),
-                "this head's loss couples the rows of a batch; give 1",
-            );
-        }
-        Ok(())
     }
 }

@@ -99,6 +99,7 @@ pub enum Event<'a> {
 
 /// An optimizer step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct StepInfo {
     /// Steps done, this one included.
     pub step: usize,
@@ -129,6 +130,7 @@ pub struct StepInfo {
 /// Wall time of an optimizer step in seconds. On a device that computes later than it is asked to, a phase includes what
 /// it waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct StepSeconds {
     /// The whole step.
     pub total: f64,

@@ -338,7 +338,7 @@ where
         // What a validation did not write, or one of an interrupted run wrote that will have come again.
         let Fit { folder, save_every, resume, .. } = self.config;
         if let (Some(folder), Some((_, best)), true) = (folder, &self.best, save_every.is_some() || *resume) {
-            save_weights(best, &folder.join("best.safetensors"))?;
+            save_weights(best, folder.join("best.safetensors"))?;
         }
         if let (Keep::Best, Some((_, best))) = (self.config.keep, self.best.take()) {
             *self.model = best;

@@ -38,6 +38,7 @@ const DIVERGING: usize = 5;
 
 /// One step of the search.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct LrPoint {
     /// The rate of [`Rates::lr`](crate::params::Rates::lr) with which the step updates.
     pub lr: f64,
@@ -61,6 +62,7 @@ pub enum LrStop {
 
 /// What a search found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct LrCurve {
     /// Every step, rates rising.
     pub points: Vec<LrPoint>,

@@ -3,6 +3,7 @@
 mod batch_size;
 mod cache;
 mod calendar;
+mod check;
 mod config;
 mod data;
 mod error;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// A validation during a run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Evaluation {
     /// Optimizer steps done.
     pub step: usize,
@@ -37,6 +38,7 @@ impl Evaluation {
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum StopReason {
     /// All steps are done.
     #[default]
@@ -49,6 +51,7 @@ pub enum StopReason {
 
 /// What a run did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Report {
     /// Optimizer steps done.
     pub steps: usize,

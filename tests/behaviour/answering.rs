@@ -97,12 +97,12 @@ fn a_run_learns_to_find_answers() {
 
     let folder = temporary();
     save_reader(folder.path().join("saved"), &model, &config(2, 0.0), &task, &Freeze::Nothing).unwrap();
-    let loaded: Answerer = Answerer::load(folder.path().join("saved"), &device()).unwrap();
+    let loaded = Answerer::load(folder.path().join("saved"), &device()).unwrap();
     let pairs: Vec<_> = held_out.iter().map(|example| (&example.question, &example.context)).collect();
     let again = loaded.answer(&pairs).unwrap();
     let texts = |answered: &[Answered]| answered.iter().map(|one| one.text().to_string()).collect::<Vec<_>>();
     assert_eq!(texts(&again), texts(&answer(&model, &held_out)));
-    let other = load_tagger::<Bert>(&folder.path().join("saved"), &device());
+    let other = load_tagger::<Bert>(folder.path().join("saved"), &device());
     let Err(Error::Checkpoint(CheckpointError::UnsupportedConfig { field, .. })) = other else { panic!("{other:?}") };
     assert_eq!(field, "architectures");
 }
@@ -112,7 +112,7 @@ fn answers_keep_to_the_context_and_the_limits() {
     let model = Model { backbone: classifier(1, 0.0).backbone, head: SpanHead::new(32, 1, &device()) };
     let long: Vec<String> = (0..8).map(|index| text(index).0).collect();
     let (question, context) = ("my refund", long.join(" "));
-    let ask = |answerer: Answerer| answerer.answer(&[(question, &context)]).unwrap().remove(0);
+    let ask = |answerer: Answerer<Bert>| answerer.answer(&[(question, &context)]).unwrap().remove(0);
     let fresh = || Answerer::new(&model, task());
     let answered = ask(fresh());
     assert_eq!(answered.candidates.len(), 20);

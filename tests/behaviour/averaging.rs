@@ -65,7 +65,7 @@ fn the_model_is_left_with_the_average_of_what_training_went_through() {
     // Validations are of the average too.
     let scores = evaluate(&model, &task(), &rows(40)[24..], 8, 5).unwrap().summary();
     assert!((scores.loss - report.evaluations.last().unwrap().summary.loss).abs() < 1e-6);
-    let last = load_weights(&plain, &folder.path().join("last.safetensors")).unwrap();
+    let last = load_weights(&plain, folder.path().join("last.safetensors")).unwrap();
     assert!(bits(&last) == bits(&model));
 }
 
@@ -74,7 +74,7 @@ fn the_best_weights_are_averaged_ones() {
     let folder = temporary();
     let config = Fit { keep: Keep::Best, eval_every: Some(2), ..config(Some(Averaging::ema(0.5))) };
     let (model, report) = run(&Freeze::Nothing, &in_folder(folder.path(), &config), None);
-    let best = load_weights(&model, &folder.path().join("best.safetensors")).unwrap();
+    let best = load_weights(&model, folder.path().join("best.safetensors")).unwrap();
     assert!(bits(&best) == bits(&model));
     let scores = evaluate(&model, &task(), &rows(40)[24..], 8, 5).unwrap().summary();
     assert!((scores.loss - report.best.unwrap().summary.loss).abs() < 1e-6);

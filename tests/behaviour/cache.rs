@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rekindle::Model;
 use rekindle::backbone::{Backbone, Bert, BertConfig, Pooling};
-use rekindle::cache::{Cache, CacheDtype, CachePlan, CacheReport, NoCache, clear, list};
+use rekindle::cache::{Cache, CacheDtype, CachePlan, NoCache, clear, list};
 use rekindle::data::pad_rows;
 use rekindle::head::Classifier;
 use rekindle::objective::{LabelledRow, text_input};
@@ -80,7 +80,8 @@ fn another_run_computes_no_prefix() {
     let first = run(&Freeze::Backbone, &config).0.cache;
     assert_eq!((first.rows, first.misses, first.hits), (56, distinct(), 56 - distinct()));
     assert!(first.memory_bytes > 0 && first.disk_bytes > first.memory_bytes && first.unused.is_none());
-    let all_found = CacheReport { hits: 56, misses: 0, ..first.clone() };
+    let mut all_found = first.clone();
+    (all_found.hits, all_found.misses) = (56, 0);
     let others = [
         Fit { seed: 6, ..config.clone() },
         Fit { batch_size: 3, accumulation: 2, ..config.clone() },

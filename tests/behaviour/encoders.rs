@@ -4,11 +4,11 @@ use burn::module::Module;
 use burn::tensor::{Int, Tensor};
 use rekindle::Model;
 use rekindle::backbone::{
-    Albert, Backbone, DebertaV2, DistilBert, Electra, Esm, EsmConfig, EuroBert, InputError, ModernBert, MpNet,
+    Albert, Backbone, Bert, DebertaV2, DistilBert, Electra, Esm, EsmConfig, EuroBert, InputError, ModernBert, MpNet,
     NomicBert, Pooling, Roberta, RobertaConfig, TextFeatures, TextInput,
 };
-use rekindle::checkpoint::{Checkpoint, FromPretrained, save_classifier, save_pretrained};
-use rekindle::head::{Classifier, TokenClassifier};
+use rekindle::checkpoint::{Checkpoint, FromPretrained, Tensors, save_classifier, save_pretrained, save_tensors};
+use rekindle::head::{Classifier, MaskedLm, TokenClassifier};
 use rekindle::params::{Freeze, FreezePolicy, Inventory, Progress};
 use rekindle::predict::Predictor;
 use rekindle::train::{Data, fit};
@@ -58,7 +58,7 @@ where
     let checkpoint = Checkpoint::open(&saved).unwrap();
     assert_eq!(checkpoint.architectures(), [class]);
     let texts: Vec<String> = (0..9).map(|index| text(index).0).collect();
-    let loaded: Predictor<B> = Predictor::load(&saved, &device()).unwrap();
+    let loaded = Predictor::<B>::load_as(&saved, &device()).unwrap();
     assert_eq!(Predictor::new(&model, task()).predict(&texts).unwrap(), loaded.predict(&texts).unwrap());
     let error = checkpoint.config::<rekindle::backbone::Bert>().map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("model_type"), "{error}");
@@ -239,6 +239,62 @@ fn what_several_stages_read_rests_with_the_lowest_of_them() {
 }
 
 #[test]
+fn a_masked_lm_head_projects_by_itself_where_embeddings_are_not_tied() {
+    fn untied<B>(config: Value, head: impl Fn(&B::Config) -> MaskedLm, class: &str, projection: &str, unread: &str)
+    where
+        B: FromPretrained + Backbone<Input = TextInput, Features = TextFeatures>,
+    {
+        let config = sizes(config);
+        let tied: B::Config = serde_json::from_value(config.clone()).unwrap();
+        let config: B::Config = serde_json::from_value(with(config, "tie_word_embeddings", json!(false))).unwrap();
+        B::check_config(&config).unwrap();
+        let model = Model { backbone: B::build(&config, Pooling::Mean, 7, &device()), head: head(&config) };
+        let folder = temporary();
+        let saved = folder.path().join("saved");
+        save_pretrained(&saved, &model, &config, class, &tokenizer()).unwrap();
+
+        // Transformers keeps the bias of tied embeddings too, and does not read it.
+        let file = saved.join("model.safetensors");
+        let tensors = Tensors::open_file(&file).unwrap();
+        let mut all: Vec<_> = tensors
+            .keys()
+            .map(|key| (key.to_string(), tensors.shape(key).unwrap().to_vec(), tensors.f32(key).unwrap()))
+            .collect();
+        let vocab_size = tokenizer().vocab_size();
+        let [weight, bias] = ["weight", "bias"].map(|name| format!("{projection}.{name}"));
+        let keys: Vec<String> = all.iter().map(|(key, ..)| key.clone()).collect();
+        has(&keys, &[&weight, &bias]);
+        assert!(!keys.iter().any(|key| key == unread));
+        all.push((unread.into(), vec![vocab_size], vec![9.0; vocab_size]));
+        save_tensors(&file, all, &[("format", "pt")]).unwrap();
+
+        let checkpoint = Checkpoint::open(&saved).unwrap();
+        let loaded = checkpoint.model(&model).unwrap();
+        assert_eq!(loaded.report.ignored, [unread]);
+        let logits = |model: &Model<B, MaskedLm>| {
+            let ids = Tensor::<2, Int>::from_ints([[2, 9, 11, 7]], &device());
+            let mask = ids.clone().not_equal_elem(0);
+            model.forward(TextInput { type_ids: ids.zeros_like(), mask, documents: None, ids }).into_data()
+        };
+        assert_eq!(logits(&loaded.module), logits(&model));
+        let tied = Model { backbone: model.backbone.clone(), head: head(&tied) };
+        assert_ne!(logits(&tied), logits(&model));
+    }
+    let masked_lm = |config: &_| Bert::masked_lm(config, 3, &device());
+    let (class, projection, unread) = ("BertForMaskedLM", "cls.predictions.decoder", "cls.predictions.bias");
+    untied::<Bert>(json!({}), masked_lm, class, projection, unread);
+    let masked_lm = |config: &_| Roberta::masked_lm(config, 3, &device());
+    untied::<Roberta>(json!({ "pad_token_id": 1 }), masked_lm, "RobertaForMaskedLM", "lm_head.decoder", "lm_head.bias");
+    let masked_lm = |config: &_| Albert::masked_lm(config, 3, &device());
+    untied::<Albert>(json!({}), masked_lm, "AlbertForMaskedLM", "predictions.decoder", "predictions.bias");
+}
+
+fn with(mut config: Value, field: &str, value: Value) -> Value {
+    config[field] = value;
+    config
+}
+
+#[test]
 fn a_pooling_that_transformers_has_not_is_refused_by_name() {
     let (config, model) = fresh::<Roberta>(sizes(json!({ "model_type": "roberta" })), Pooling::Mean);
     let _: &RobertaConfig = &config;
@@ -257,7 +313,6 @@ fn a_configuration_that_cannot_be_built_names_its_field() {
     refused::<Albert>(json!({ "num_hidden_groups": 13 }), "num_hidden_groups");
     refused::<Albert>(json!({ "num_hidden_layers": 1_000_000 }), "num_hidden_layers");
     refused::<Albert>(json!({ "embedding_size": 0 }), "embedding_size");
-    refused::<Albert>(json!({ "tie_word_embeddings": false }), "tie_word_embeddings");
     refused::<DistilBert>(json!({ "n_heads": 5 }), "n_heads");
     refused::<DistilBert>(json!({ "qa_dropout": 1.0 }), "qa_dropout");
     refused::<Electra>(json!({ "is_decoder": true }), "is_decoder");

@@ -26,7 +26,7 @@ fn a_saved_extractor_gives_the_same_vectors() {
         let extractor = FeatureExtractor::new(&model.backbone, &config(2, 0.1), tokenizer(), 24);
         let expected = extractor.features(&texts()).unwrap();
         extractor.save(folder.path(), &config(2, 0.1)).unwrap();
-        let loaded: FeatureExtractor = FeatureExtractor::load(folder.path(), &device()).unwrap();
+        let loaded = FeatureExtractor::load(folder.path(), &device()).unwrap();
         assert_eq!(loaded.features(&texts()).unwrap(), expected, "{pooling}");
         assert_eq!(loaded.signature(), extractor.signature());
         assert_eq!((loaded.signature().width, loaded.signature().max_length), (32, 24));
@@ -61,7 +61,7 @@ fn a_signature_that_does_not_fit_is_named() {
         let mut changed = sound.clone();
         changed[field] = value;
         std::fs::write(&path, changed.to_string()).unwrap();
-        let error = FeatureExtractor::<Bert>::load(folder.path(), &device()).unwrap_err();
+        let error = FeatureExtractor::load(folder.path(), &device()).unwrap_err();
         let Error::Checkpoint(CheckpointError::UnsupportedConfig { field: found, .. }) = &error else {
             panic!("{error}")
         };
@@ -71,7 +71,7 @@ fn a_signature_that_does_not_fit_is_named() {
     let mut changed = sound.clone();
     changed["pooling"] = "pooler".into();
     std::fs::write(&path, changed.to_string()).unwrap();
-    let error = FeatureExtractor::<Bert>::load(folder.path(), &device()).unwrap_err();
+    let error = FeatureExtractor::load(folder.path(), &device()).unwrap_err();
     assert!(matches!(error, Error::Checkpoint(CheckpointError::MissingKey { .. })), "{error}");
     let long = FeatureExtractor::new(&bert(1, 0.0, Pooling::Mean), &config, tokenizer(), 33);
     assert!(long.save(temporary().path(), &config).is_err());

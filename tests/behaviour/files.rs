@@ -96,10 +96,10 @@ fn a_saved_classifier_predicts_the_same() {
         fit(&mut model, &task(), data, &Freeze::Nothing, &fit_config(20, 2e-3), &mut []).unwrap();
         let expected = Predictor::new(&model, task()).predict(&texts).unwrap();
         save_classifier(folder.path(), &model, &config(2, 0.1), &task(), &Freeze::Nothing).unwrap();
-        let loaded: Predictor = Predictor::load(folder.path(), &device()).unwrap();
+        let loaded = Predictor::load(folder.path(), &device()).unwrap();
         assert_eq!(loaded.predict(&texts).unwrap(), expected, "{pooling}");
         // In another batch a row has other padding, and so other last bits.
-        let alone = Predictor::load(folder.path(), &device()).map(|p: Predictor| p.with_batch_size(1)).unwrap();
+        let alone = Predictor::load(folder.path(), &device()).unwrap().with_batch_size(1);
         for (alone, expected) in alone.predict(&texts).unwrap().iter().zip(&expected) {
             assert_eq!(alone.label, expected.label);
             assert!((alone.probability - expected.probability).abs() < 1e-5);

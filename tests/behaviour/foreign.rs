@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rekindle::backbone::{Bert, BertConfig, Pooling};
 use rekindle::checkpoint::{
-    Checkpoint, CheckpointError, check_model_folder, load_classifier, save_classifier, save_pretrained,
+    Checkpoint, CheckpointError, check_model_folder, check_pooling, load_classifier, save_classifier, save_pretrained,
 };
 use rekindle::data::{DataError, Labels, TokenRow};
 use rekindle::head::Classifier;
@@ -97,7 +97,7 @@ fn without_the_card_the_configuration_tells_the_pooling() {
     for pooling in [Pooling::Cls, Pooling::Mean, Pooling::Pooler] {
         let folder = saved(&config(2, 0.0), pooling);
         let logits =
-            || Predictor::<Bert>::load(folder.path(), &device()).unwrap().logits(&["my router drops"]).unwrap();
+            || Predictor::<Bert>::load_as(folder.path(), &device()).unwrap().logits(&["my router drops"]).unwrap();
         let expected = logits();
         fs::remove_file(folder.path().join("rekindle.json")).unwrap();
         assert_eq!(logits(), expected, "{pooling}");
@@ -158,6 +158,35 @@ fn where_a_model_can_be_saved_is_known_before_it_is_trained() {
     assert!(matches!(check_model_folder(folder.path()), Err(CheckpointError::NotAModelFolder { .. })));
     let file = check_model_folder(folder.path().join("notes.txt")).unwrap_err().to_string();
     assert!(file.contains("notes.txt") && file.contains("not a directory"), "{file}");
+    let below = check_model_folder(folder.path().join("notes.txt/new/model")).unwrap_err().to_string();
+    assert!(below.contains("notes.txt") && below.contains("not a directory"), "{below}");
+    check_model_folder(folder.path().join("some/new/model")).unwrap();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "asking leaves nothing");
+}
+
+/// Nobody may write into `/proc`, whoever runs the tests.
+#[cfg(target_os = "linux")]
+#[test]
+fn where_nothing_can_be_written_is_known_before_it_is_trained() {
+    let error = check_model_folder("/proc/new/model").unwrap_err();
+    assert!(error.to_string().contains("cannot write into `/proc`"), "{error}");
+}
+
+#[test]
+fn a_pooling_that_cannot_be_saved_is_known_before_it_is_trained() {
+    let config = config(2, 0.0);
+    for (pooling, can) in
+        [(Pooling::Mean, true), (Pooling::Cls, true), (Pooling::Pooler, true), (Pooling::LastToken, false)]
+    {
+        let asked = check_pooling::<Bert>(&config, pooling);
+        assert_eq!(asked.is_ok(), can, "{pooling}");
+        if let Err(error) = asked {
+            assert!(
+                matches!(&error, CheckpointError::UnsupportedConfig { field, .. } if field == "pooling"),
+                "{error}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -182,7 +211,7 @@ fn saving_replaces_a_model_and_nothing_else() {
 
 #[test]
 fn a_head_has_a_class_for_each_label() {
-    let two = Labels::from_names(vec!["no".into(), "yes".into()]).unwrap();
+    let two = Labels::from_names(["no", "yes"]).unwrap();
     let task = TextClassification::new(tokenizer(), two, 24).unwrap();
     let model = classifier(2, 0.0);
     let folder = temporary();

@@ -132,7 +132,7 @@ fn empty_and_odd_texts_are_predicted() {
         assert_eq!(prediction.truncated, text.len() > 100);
     }
     assert!(predictor.predict::<&str>(&[]).unwrap().is_empty());
-    let two = Labels::from_names(vec!["no".into(), "yes".into()]).unwrap();
+    let two = Labels::from_names(["no", "yes"]).unwrap();
     let task = TextClassification::new(tokenizer(), two, 24).unwrap();
     let model = Model::new(bert(1, 0.0, Pooling::Cls), Classifier::new(32, 2, 7, &device()));
     assert_eq!(Predictor::new(&model, task).predict(&["x"]).unwrap()[0].probabilities.len(), 2);

@@ -58,5 +58,6 @@ mod thaw_plans;
 mod thaw_runs;
 mod token_budget;
 mod token_files;
+mod towers;
 mod two_texts;
 mod vision;

@@ -181,7 +181,7 @@ fn runs_learn_numbers_labels_and_choices() {
     let lengths = scores.regression(0).unwrap();
     assert!(lengths.r2().unwrap() > 0.8, "{lengths:?}");
 
-    let labels = Labels::from_names(["drops".into(), "fails".into()].to_vec()).unwrap();
+    let labels = Labels::from_names(["drops", "fails"]).unwrap();
     let found = |text: &str| labels.names().iter().filter(|name| text.contains(*name)).cloned().collect::<Vec<_>>();
     let hot: Vec<_> = texts.iter().map(|text| (text, labels.hot(&found(text)).unwrap())).collect();
     let rows = task.encode(&hot).unwrap();

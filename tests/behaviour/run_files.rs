@@ -48,7 +48,7 @@ fn best_and_last_load_and_give_their_figures_again() {
     assert!(best.step < last.step);
     for (name, evaluation) in [("best", best), ("last", last)] {
         let fresh = Model::new(bert(2, 0.0, Pooling::Mean), Classifier::new(32, 4, 99, &device()));
-        let loaded = load_weights(&fresh, &folder.path().join(format!("{name}.safetensors"))).unwrap();
+        let loaded = load_weights(&fresh, folder.path().join(format!("{name}.safetensors"))).unwrap();
         let summary = evaluate(&loaded, &task(), &rows[32..], 8, 5).unwrap().summary();
         assert!((summary.loss - evaluation.summary.loss).abs() < 1e-6 * summary.loss, "{name}");
         assert_eq!(summary.accuracy, evaluation.summary.accuracy, "{name}");

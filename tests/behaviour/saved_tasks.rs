@@ -7,10 +7,13 @@ use burn::tensor::Tensor;
 use rekindle::backbone::{Bert, Pooling};
 use rekindle::checkpoint::{
     Saved, load_chooser, load_classifier, load_embedder, load_multi_label, load_pair_classifier, load_regressor,
-    save_chooser, save_classifier, save_embedder, save_multi_label, save_pair_classifier, save_regressor,
+    save_chooser, save_classifier, save_embedder, save_multi_label, save_pair_classifier, save_regressor, save_tensors,
 };
 use rekindle::data::{Labels, PairExample};
-use rekindle::head::{LabelLoss, MultipleChoice, NumberLoss, PairClassifier, PairLoss, SentenceEmbedder, TaskHead};
+use rekindle::head::{
+    LabelLoss, MultipleChoice, NumberLoss, PairClassifier, PairLoss, Projection, SentenceEmbedder, TaskHead,
+};
+use rekindle::nn::Activation;
 use rekindle::objective::{
     ChoiceExample, Choosing, Draws, Objective, TextNumbers, TextSimilarity, TwoTextClassification,
 };
@@ -99,7 +102,7 @@ fn one_number_without_a_name_for_the_problem_is_regression() {
 
 #[test]
 fn several_labels_are_loaded_as_they_were_saved() {
-    let labels = Labels::from_names(["late", "broken", "rude"].map(String::from).to_vec()).unwrap();
+    let labels = Labels::from_names(["late", "broken", "rude"]).unwrap();
     let task = TextNumbers::new(tokenizer(), 3, LIMIT).unwrap();
     let head = rekindle::head::Classifier::new(32, 3, 7, &device()).for_labels(LabelLoss::default()).unwrap();
     // A pooling of our own, which comes with the code that computes it.
@@ -161,7 +164,7 @@ fn choices_are_loaded_as_they_were_saved() {
 
 #[test]
 fn pairs_are_loaded_as_they_were_saved() {
-    let labels = Labels::from_names(["no", "yes"].map(String::from).to_vec()).unwrap();
+    let labels = Labels::from_names(["no", "yes"]).unwrap();
     let task = TwoTextClassification::new(tokenizer(), labels, LIMIT).unwrap();
     let model = Model::new(bert(2, 0.0, Pooling::Mean), PairClassifier::new(32, 2, 7, &device()));
     let folder = temporary();
@@ -204,7 +207,7 @@ fn sentences_are_loaded_as_they_were_saved() {
         assert_eq!(json_of(&saved, "sentence_bert_config.json")["max_seq_length"], LIMIT);
         let again = load_embedder::<Bert>(&saved, &device()).unwrap();
         assert_eq!(again.task.max_length(), LIMIT);
-        let embedder = Embedder::<Bert>::open(&saved, &device()).unwrap();
+        let embedder = Embedder::load(&saved, &device()).unwrap();
         let vectors = embedder.embed(&texts).unwrap();
         assert_eq!(vectors, Embedder::new(&model, tokenizer(), LIMIT).embed(&texts).unwrap());
         assert!(!seen.contains(&vectors), "each pooling is its own");
@@ -225,7 +228,7 @@ fn sentences_are_loaded_as_they_were_saved() {
     }
     edit(&saved, "modules.json", |modules| modules[0]["path"] = "0_Transformer".into());
     edit(&saved, "modules.json", |modules| _ = modules.as_array_mut().unwrap().pop());
-    let vectors = Embedder::<Bert>::open(&saved, &device()).unwrap().embed(&texts).unwrap();
+    let vectors = Embedder::load(&saved, &device()).unwrap().embed(&texts).unwrap();
     assert_eq!(vectors, seen[1]);
 
     let open = || fault(load_embedder::<Bert>(&saved, &device()));
@@ -243,6 +246,58 @@ fn sentences_are_loaded_as_they_were_saved() {
     let pooler = Model::new(bert(1, 0.0, Pooling::Pooler), of(Pooling::Cls).head);
     let error = fault(save_embedder(folder.path().join("other"), &pooler, &config(1, 0.0), &task, &Freeze::Nothing));
     assert!(error.contains("pooler") && error.contains("mean"), "{error}");
+}
+
+#[test]
+fn dense_layers_after_pooling_are_those_of_the_folder() {
+    let task = TextSimilarity::new(tokenizer(), LIMIT).unwrap();
+    let folder = temporary();
+    let saved = folder.path().join("saved");
+    let texts = [text(1).0, text(2).0];
+    let save = |head| {
+        let model = Model::new(bert(2, 0.0, Pooling::Mean), head);
+        save_embedder(&saved, &model, &config(2, 0.0), &task, &Freeze::Nothing).unwrap();
+        Embedder::new(&model, tokenizer(), LIMIT).embed(&texts).unwrap()
+    };
+    let open = || Embedder::<Bert>::load_as(&saved, &device()).unwrap().embed(&texts).unwrap();
+    let plain = SentenceEmbedder::new(PairLoss::Cosine).unwrap();
+    let dense = |widths, bias, activation, seed| Projection::new(widths, bias, activation, seed, &device());
+    let wide = dense([32, 24], true, Activation::Tanh, 1);
+    let deep = plain.clone().with_projection(wide).with_projection(dense([24, 5], false, Activation::Gelu, 2));
+    let vectors = save(deep);
+    assert_eq!(vectors[0].len(), 5);
+    assert_eq!(open(), vectors);
+    let modules = json_of(&saved, "modules.json");
+    let paths: Vec<&str> = modules.as_array().unwrap().iter().map(|module| module["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["", "1_Pooling", "2_Dense", "3_Dense", "4_Normalize"]);
+    let written = json_of(&saved, "2_Dense/config.json");
+    assert_eq!(written["activation_function"], "torch.nn.modules.activation.Tanh");
+
+    // A linear map of vectors of length 1 differs from one of those before by a factor, which the length takes out.
+    let units = save(plain.clone());
+    save(plain.with_projection(dense([32, 2], false, Activation::Linear, 3)));
+    let weights: Vec<f32> = (0..64).map(|index| (index as f32 * 0.9).sin()).collect();
+    let file = saved.join("2_Dense/model.safetensors");
+    save_tensors(&file, [("linear.weight".to_string(), vec![2, 32], weights.clone())], &[]).unwrap();
+    for (unit, vector) in units.iter().zip(open()) {
+        let product = |row: &[f32]| row.iter().zip(unit).map(|(weight, value)| weight * value).sum::<f32>();
+        let [x, y] = [product(&weights[..32]), product(&weights[32..])];
+        let length = x.hypot(y);
+        assert!((vector[0] - x / length).abs() < 1e-5 && (vector[1] - y / length).abs() < 1e-5, "{vector:?}");
+    }
+
+    let refused = || fault(load_embedder::<Bert>(&saved, &device()));
+    edit(&saved, "2_Dense/config.json", |dense| dense["out_features"] = 3.into());
+    assert!(refused().contains("linear.weight"), "{}", refused());
+    edit(&saved, "2_Dense/config.json", |dense| dense["in_features"] = 31.into());
+    assert!(refused().contains("in_features"), "{}", refused());
+    edit(&saved, "2_Dense/config.json", |dense| {
+        dense["in_features"] = 32.into();
+        dense["activation_function"] = "torch.nn.modules.activation.Hardtanh".into();
+    });
+    assert!(refused().contains("Hardtanh"), "{}", refused());
+    edit(&saved, "modules.json", |modules| modules.as_array_mut().unwrap().swap(2, 3));
+    assert!(refused().contains("Normalize, Dense"), "{}", refused());
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn a_saved_tagger_tags_words_and_finds_entities() {
     let tagged = Tagger::new(&model, task.clone()).tag(&words).unwrap();
     let folder = temporary();
     save_tagger(folder.path().join("saved"), &model, &config(2, 0.0), &task, &Freeze::Nothing).unwrap();
-    let loaded: Tagger = Tagger::load(folder.path().join("saved"), &device()).unwrap();
+    let loaded = Tagger::load(folder.path().join("saved"), &device()).unwrap();
     assert_eq!(loaded.labels(), task.labels());
     assert_eq!(loaded.tag(&words).unwrap(), tagged);
     let alone = loaded.with_batch_size(1).tag(&words).unwrap();

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rekindle::Model;
 use rekindle::backbone::{
     Backbone, ConvNext, Dinov2, ImageInput, ImageText, ImageTextConfig, MapFeatures, Pooled, Pooling, ResNet, Swin,
-    TextInput, Vit,
+    TextInput, VisionTower, Vit,
 };
 use rekindle::cache::Cache;
 use rekindle::checkpoint::{Checkpoint, FromPretrained, load_image_classifier, save_image_classifier, save_pretrained};
@@ -78,6 +78,12 @@ fn dinov2_config() -> Value {
         "patch_size": 4, "drop_path_rate": 0.3, "use_swiglu_ffn": true})
 }
 
+fn tower_config(family: &str) -> Value {
+    let vision = json!({"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12,
+        "image_size": SIDE, "patch_size": 4, "attention_dropout": 0.1});
+    json!({"model_type": family, "vision_config": vision})
+}
+
 fn train<B>(model: &mut Model<B, Classifier>, policy: &dyn FreezePolicy, config: &Fit, watch: &mut Watch) -> Report
 where
     B: Backbone<Input = ImageInput>,
@@ -107,6 +113,7 @@ where
 #[test]
 fn frozen_stages_give_the_same_run_from_a_cache() {
     cached::<Vit>(vit_config());
+    cached::<VisionTower>(tower_config("siglip"));
     cached::<Dinov2>(dinov2_config());
     cached::<Swin>(swin_config());
     cached::<ConvNext>(convnext_config());
@@ -134,6 +141,7 @@ where
 #[test]
 fn plain_and_autodiff_devices_give_the_same_bits() {
     one_result::<Vit>(vit_config());
+    one_result::<VisionTower>(tower_config("clip"));
     one_result::<Dinov2>(dinov2_config());
     one_result::<Swin>(swin_config());
     one_result::<ConvNext>(convnext_config());
@@ -225,6 +233,8 @@ fn an_image_classifier_comes_back_with_its_labels_and_size() {
         assert_eq!(load_image_classifier::<B>(folder.path(), None, &device()).unwrap().preprocessor, None);
     }
     comes_back::<Vit>(vit_config(), "ViTForImageClassification");
+    comes_back::<VisionTower>(tower_config("clip"), "CLIPForImageClassification");
+    comes_back::<VisionTower>(tower_config("siglip"), "SiglipForImageClassification");
     comes_back::<Dinov2>(dinov2_config(), "Dinov2ForImageClassification");
     comes_back::<Swin>(swin_config(), "SwinForImageClassification");
     comes_back::<ConvNext>(convnext_config(), "ConvNextForImageClassification");
@@ -248,6 +258,11 @@ fn the_size_of_images_is_what_somebody_says() {
     tall["image_size"] = json!([24, 8]);
     save(tall);
     assert_eq!(size(None).unwrap(), [3, 24, 8]);
+    let (tower, config) = model::<VisionTower>(tower_config("siglip"));
+    save_image_classifier(folder.path(), &tower, &config, &task(), None, &Freeze::Nothing).unwrap();
+    std::fs::remove_file(folder.path().join("rekindle.json")).unwrap();
+    let tower = load_image_classifier::<VisionTower>(folder.path(), None, &device()).unwrap();
+    assert_eq!(tower.task.size(), [3, SIDE, SIDE]);
 
     let (resnet, config) = model::<ResNet>(json!({"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]}));
     save_image_classifier(folder.path(), &resnet, &config, &task(), None, &Freeze::Nothing).unwrap();

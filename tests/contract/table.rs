@@ -7,7 +7,7 @@ use rekindle::backbone::{
     Albert, AutoText, Backbone, Bart, Bert, ConvNext, DebertaV2, DecoderStart, Dinov2, DistilBert, Electra, Esm,
     EuroBert, Gemma2, Gemma3, Gpt2, GptNeox, ImageInput, ImageText, Llama, MaskedIds, Mistral, Mixtral, ModernBert,
     MpNet, NomicBert, Opt, Phi3, Pooled, Pooling, Qwen2, Qwen3, ResNet, Roberta, Seq2SeqInput, SpeechInput, Swin, T5,
-    T5Encoder, TextInput, Vit, Whisper,
+    T5Encoder, TextInput, VisionTower, Vit, Whisper,
 };
 use rekindle::checkpoint::FromPretrained;
 use rekindle::head::{Classifier, TaskHead};
@@ -113,6 +113,10 @@ backbones! {
         "layer_type": "basic"};
     bottleneck_resnet: ResNet, image(16, 16), [Mean], {"embedding_size": 4, "hidden_sizes": [8, 8], "depths": [1, 1],
         "hidden_act": "gelu", "downsample_in_first_stage": true, "downsample_in_bottleneck": true};
+    clip_vision: VisionTower, image(8, 12), [Mean, Pooler], {"model_type": "clip_vision_model", "hidden_size": 8,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12, "image_size": 8, "patch_size": 4};
+    siglip_vision: VisionTower, image(8, 8), [Mean, Pooler], {"model_type": "siglip_vision_model", "hidden_size": 8,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12, "image_size": 8, "patch_size": 4};
     bart: Bart, pair(), [Cls, Mean], {"vocab_size": 20, "d_model": 8, "encoder_layers": 2, "decoder_layers": 2,
         "encoder_attention_heads": 2, "decoder_attention_heads": 4, "encoder_ffn_dim": 12, "decoder_ffn_dim": 10,
         "max_position_embeddings": 9};

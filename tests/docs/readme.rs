@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let recipe = Fit { epochs: 30, rates: Rates::new(1e-2), ..Fit::default() };
     fit(&mut model, &task, data, &Freeze::Backbone, &recipe, &mut [])?;
     save_classifier("saved", &model, &config, &task, &Freeze::Backbone)?;
-    let predictor: Predictor = Predictor::load("saved", &device)?;
+    let predictor = Predictor::load("saved", &device)?;
     println!("{:?}", predictor.predict(&["where is my parcel?"])?);
     Ok(())
 }

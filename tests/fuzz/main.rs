@@ -12,18 +12,18 @@ use cpu_time::ThreadTime;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mutate::mutated;
 use readers::{READERS, Reader};
 
-/// No input of these sizes takes as long.
+/// No input of these sizes takes a core as long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Reads the `number`-th mutation. A panic says how to repeat it.
 fn check(reader: &Reader, seeds: &[Vec<u8>], number: u64) {
     let bytes = mutated(seeds, number);
-    let begin = Instant::now();
+    let begin = ThreadTime::now();
     let survived = catch_unwind(AssertUnwindSafe(|| (reader.read)(&bytes))).is_ok();
     if !survived {
         let path = std::env::temp_dir().join(format!("rekindle-{}-{number}", reader.name));
@@ -53,11 +53,12 @@ fn no_reader_panics_for_long() {
     let seconds = std::env::var("REKINDLE_FUZZ_SECONDS").map_or(180, |text| text.parse().unwrap());
     let (left, threads) = (Mutex::new(all()), available_parallelism().unwrap().get());
     // Threads of their own: one of rayon's may turn to another reader while it waits.
+    let next = || left.lock().unwrap().next();
     std::thread::scope(|scope| {
-        let next = || left.lock().unwrap().next();
         (0..threads).for_each(|_| {
-            scope
-                .spawn(|| std::iter::from_fn(next).for_each(|reader| check_for(&reader, Duration::from_secs(seconds))));
+            scope.spawn(|| {
+                std::iter::from_fn(&next).for_each(|reader| check_for(&reader, Duration::from_secs(seconds)))
+            });
         });
     });
 }

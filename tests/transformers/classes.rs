@@ -31,8 +31,8 @@ const OWN: [(&str, &str); 2] = [
     ("gpt2", r#"{"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 24}"#),
 ];
 
-/// A line a backbone: `model_type`, classes, fields beside the common sizes. A language model of a decoder is saved twice,
-/// with a projection of its own and without.
+/// A line a backbone: `model_type`, classes, fields beside the common sizes. Language models of decoders and of
+/// [`UNTIED`] are saved twice, with a projection of their own and without.
 fn texts() -> Vec<(&'static str, &'static str, Value)> {
     vec![
         ("bert", "BertModel BertForMaskedLM BertForSequenceClassification", json!({})),
@@ -76,6 +76,10 @@ fn texts() -> Vec<(&'static str, &'static str, Value)> {
         ),
     ]
 }
+
+/// Masked language models of which Transformers makes the same parameters whether they are tied or not.
+const UNTIED: [&str; 5] =
+    ["DistilBertForMaskedLM", "ElectraForMaskedLM", "EsmForMaskedLM", "ModernBertForMaskedLM", "EuroBertForMaskedLM"];
 
 /// Folders that are to be loaded in one process.
 struct Folders {
@@ -285,8 +289,7 @@ fn every_class_loads_whole_and_computes_the_same() {
         });
         let given = with(&with(&base, &fields), &json!({ "model_type": kind }));
         for class in classes.split(' ') {
-            let is_decoder = class.ends_with("ForCausalLM") || class.ends_with("LMHeadModel");
-            match is_decoder {
+            match class.ends_with("ForCausalLM") || class.ends_with("LMHeadModel") || UNTIED.contains(&class) {
                 true => [true, false].into_iter().for_each(|tied| {
                     folders.text(class, &with(&given, &json!({ "tie_word_embeddings": tied })));
                 }),

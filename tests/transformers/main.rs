@@ -60,7 +60,7 @@ fn task() -> TextClassification {
     // Not what a BERT tokenizer does by default, so that Transformers has to keep to the file.
     let json = json.replace("\"lowercase\":true", "\"lowercase\":false");
     let tokenizer = TextTokenizer::from_bytes(&json).unwrap();
-    let labels = Labels::from_names(["yes", "no", "perhaps"].map(String::from).to_vec()).unwrap();
+    let labels = Labels::from_names(["yes", "no", "perhaps"]).unwrap();
     TextClassification::new(tokenizer, labels, MAX_LENGTH).unwrap()
 }
 
@@ -96,7 +96,7 @@ where
     let folder = tempfile::tempdir().unwrap();
     let saved = folder.path().join("saved");
     save_classifier(&saved, &model, &config, &task, &Freeze::Nothing).unwrap();
-    let predictor: Predictor<B> = Predictor::load(&saved, &rekindle::device("flex").unwrap()).unwrap();
+    let predictor = Predictor::<B>::load_as(&saved, &rekindle::device("flex").unwrap()).unwrap();
     let logits = predictor.logits(&TEXTS).unwrap();
     let length = MAX_LENGTH.to_string();
     compare(python, folder.path(), &TEXTS, &logits, &[arguments, &["--max-length", &length]].concat());
@@ -135,7 +135,7 @@ fn alone<H: TaskHead<TextFeatures>>(model: &Model<Bert, H>, rows: &[&TokenRow]) 
 fn a_tagger_loads_unchanged() {
     let Some(python) = PYTHON.as_ref() else { return };
     let device = rekindle::device("flex").unwrap();
-    let labels = Labels::from_names(["O", "B-X", "I-X"].map(String::from).to_vec()).unwrap();
+    let labels = Labels::from_names(["O", "B-X", "I-X"]).unwrap();
     let task = TokenTagging::new(task().tokenizer().clone(), labels, MAX_LENGTH).unwrap();
     let config = config::<Bert>(task.tokenizer().vocab_size());
     let model = Model::new(body(&config), TokenClassifier::new(32, 3, 5, &device));

@@ -46,7 +46,7 @@ fn several_labels_load_with_their_own_code() {
     let (device, tokenizer) = (rekindle::device("flex").unwrap(), task().tokenizer().clone());
     let (config, task) = (config::<Bert>(tokenizer.vocab_size()), TextNumbers::new(tokenizer, 2, MAX_LENGTH).unwrap());
     let head = Classifier::new(32, 2, 5, &device).for_labels(LabelLoss::default()).unwrap();
-    let labels = Labels::from_names(["late", "rude"].map(String::from).to_vec()).unwrap();
+    let labels = Labels::from_names(["late", "rude"]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let saved = folder.path().join("saved");
     save_multi_label(&saved, &Model::new(body(&config), head), &config, &task, &labels, &Freeze::Nothing).unwrap();

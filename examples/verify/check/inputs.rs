@@ -2,7 +2,7 @@
 
 use super::Result;
 use burn::tensor::{Device, Element, Int, Tensor, TensorData};
-use rekindle::backbone::{DecoderStart, ImageInput, TextInput};
+use rekindle::backbone::{Bart, DecoderStart, ImageInput, T5, TextInput, Whisper};
 use rekindle::checkpoint::{Checkpoint, Dtype, NumberType, Tensors};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -79,9 +79,13 @@ impl Inputs {
 
     /// The same batch for this model, whose decoder begins as its configuration says.
     pub(crate) fn of(self, checkpoint: &Checkpoint) -> Self {
-        let id = |name: &str| Some(checkpoint.field(name)?.as_u64()? as usize);
-        let start = id("decoder_start_token_id").zip(id("pad_token_id"));
-        Self { start: start.map(|(token, padding)| DecoderStart { token, padding }), ..self }
+        let start = match checkpoint.model_type() {
+            Some("bart" | "marian") => checkpoint.config::<Bart>().ok().and_then(|config| config.decoder_start().ok()),
+            Some("t5") => checkpoint.config::<T5>().ok().and_then(|config| config.decoder_start().ok()),
+            Some("whisper") => checkpoint.config::<Whisper>().ok().and_then(|config| config.decoder_start().ok()),
+            _ => None,
+        };
+        Self { start, ..self }
     }
 
     /// The indices of all rows.

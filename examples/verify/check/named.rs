@@ -48,7 +48,13 @@ pub(crate) fn file_keys<'a>(map: &KeyMap, keys: impl IntoIterator<Item = &'a str
         let tied = map.tied_keys().iter().find(|(copy, _)| *copy == key);
         tied.map_or(key, |(_, original)| original.clone())
     };
-    Ok(map.normalise(keys)?.into_iter().map(|(key, file_key)| (original(key), file_key)).collect())
+    let keys: Vec<&str> = keys.into_iter().collect();
+    // A file of a few parameters may hold none of the body, and so no key with its prefix, but is not one of a bare body.
+    let normal = match keys.iter().all(|key| !map.to_paths(key).is_empty()) {
+        true => keys.into_iter().map(|key| (key.to_string(), key.to_string())).collect(),
+        false => map.normalise(keys)?,
+    };
+    Ok(normal.into_iter().map(|(key, file_key)| (original(key), file_key)).collect())
 }
 
 /// What a file says of a parameter that the model has.

@@ -3,13 +3,12 @@
 use super::Result;
 use super::findings::Row;
 use rekindle::checkpoint::{Checkpoint, LoadReport};
-use rekindle::nn::Activation;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Fields that speak of how weights were stored before.
-const OUTDATED: [&str; 3] = ["torch_dtype", "dtype", "auto_map"];
+const OUTDATED: [&str; 3] = ["dtype", "torch_dtype", "auto_map"];
 
 /// Compares keys, values and configuration of a checkpoint with what `save` writes of the model that was loaded from it.
 /// Keys that loading left out on purpose may be missing.
@@ -34,8 +33,10 @@ pub(crate) fn check(
     let names: BTreeMap<String, &str> = before.keys().map(|key| (name(key), key)).collect();
     let missing = before.keys().filter(|key| !after.contains(&name(key)) && !left_out.contains(key));
     let keys = missing.chain(after.keys().filter(|key| !names.contains_key(*key)));
-    // Frequencies are computed, and each version of Transformers keeps them elsewhere.
-    let keys: Vec<&str> = keys.filter(|key| !key.ends_with("inv_freq")).collect();
+    // Frequencies are computed, and each version of Transformers keeps them elsewhere; so are Marian's positions, which only
+    // some of its files hold.
+    let computed = if checkpoint.model_type() == Some("marian") { "embed_positions.weight" } else { "inv_freq" };
+    let keys: Vec<&str> = keys.filter(|key| !key.ends_with(computed)).collect();
     let mut values = vec![];
     for (key, name) in names.iter().filter(|(key, _)| after.contains(key)) {
         // Files of llama.cpp hold other bytes of the same values.
@@ -67,17 +68,12 @@ fn config(checkpoint: &Checkpoint) -> Result<Value> {
     Ok(serde_json::from_str(&std::fs::read_to_string(checkpoint.folder().join("config.json"))?)?)
 }
 
-fn activation(name: &Value) -> Option<Activation> {
-    serde_json::from_value(name.clone()).ok()
-}
-
-/// Whether two values mean the same: a number is written with or without a fraction, a field of null is absent, an
-/// activation has several names.
+/// Whether two values mean the same: a number is written with or without a fraction, a field of null is absent.
 fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
         (Value::Object(fields), _) => fields.iter().all(|(name, value)| equal(value, &b[name.as_str()])),
-        (a, b) => a == b || activation(a).is_some_and(|function| activation(b) == Some(function)),
+        (a, b) => a == b,
     }
 }

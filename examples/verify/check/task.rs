@@ -71,11 +71,13 @@ pub(crate) fn load_still<B: Traced, H: Task<B>>(checkpoint: &Checkpoint, device:
     Ok(load_whole(checkpoint, &serde_json::from_value(config)?, device)?.module)
 }
 
-/// Sets every probability of dropout to 0.
+/// Sets every probability of dropout and of masking to 0.
 fn still(config: &mut Value) {
     for (key, value) in config.as_object_mut().into_iter().flatten() {
         let is_dropout =
-            ["dropout", "pdrop", "drop_path", "layerdrop", "jitter_noise"].iter().any(|part| key.contains(part));
+            ["dropout", "pdrop", "drop_path", "layerdrop", "jitter_noise", "mask_time_prob", "mask_feature_prob"]
+                .iter()
+                .any(|part| key.contains(part));
         if value.is_number() && is_dropout {
             *value = 0.0.into();
         }

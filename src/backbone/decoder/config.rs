@@ -1,6 +1,6 @@
 //! What the configuration files of decoders with rotary positions and root mean square norms have in common.
 
-use crate::backbone::config::{check_epsilon, check_probabilities, check_sizes, check_total, ensure};
+use crate::backbone::config::{check_deviation, check_epsilon, check_probabilities, check_sizes, check_total, ensure};
 use crate::backbone::rope::RopeFields;
 use crate::checkpoint::CheckpointError;
 use crate::nn::{Reach, RopeScaling, Rotary};
@@ -142,6 +142,7 @@ impl<'a> Sizes<'a> {
             &[self.num_hidden_layers, 3, self.hidden_size, self.intermediate_size],
         ])?;
         check_epsilon("rms_norm_eps", self.rms_norm_eps)?;
+        check_deviation("initializer_range", self.initializer_range)?;
         check_probabilities(&[("attention_dropout", self.attention_dropout)])?;
         check_padding(self.pad_token_id, self.vocab_size)
     }

@@ -3,7 +3,7 @@
 use super::body::DecoderFile;
 use super::config::head_dropout;
 use crate::backbone::config::{
-    check_divides, check_epsilon, check_only, check_probabilities, check_sizes, check_total, ensure,
+    check_deviation, check_divides, check_epsilon, check_only, check_probabilities, check_sizes, check_total, ensure,
 };
 use crate::checkpoint::{CheckpointError, KeyMap};
 use crate::head::CausalLm;
@@ -108,6 +108,7 @@ impl Gpt2Config {
             ("attn_pdrop", self.attn_pdrop),
         ])?;
         check_epsilon("layer_norm_epsilon", self.layer_norm_epsilon)?;
+        check_deviation("initializer_range", self.initializer_range)?;
         check_only(
             &self.extra,
             &[

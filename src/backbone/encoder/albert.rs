@@ -4,6 +4,7 @@
 use super::embeddings::Embeddings;
 use super::layer::Pooler;
 use super::stack::{Encoder, runs_encoder};
+use super::untied::{leaving_out, projecting_if_untied};
 use super::{AlbertConfig, albert_key_map};
 use crate::backbone::{Backbone, InputError, Pooling, Stages, TextInput, TextState};
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
@@ -48,11 +49,9 @@ impl Albert {
     /// A fresh masked-language-model head of its form (`AlbertForMaskedLM`).
     pub fn masked_lm(config: &AlbertConfig, seed: u64, device: &Device) -> MaskedLm {
         let (width, vocabulary, epsilon) = (config.embedding_size, config.vocab_size, config.layer_norm_eps);
-        MaskedLm::with(width, vocabulary, config.hidden_act, epsilon, seed, device).reading(
-            config.hidden_size,
-            seed,
-            device,
-        )
+        let head = MaskedLm::with(width, vocabulary, config.hidden_act, epsilon, seed, device);
+        let head = head.reading(config.hidden_size, seed, device);
+        projecting_if_untied(head, &config.extra, width, (seed, device))
     }
 }
 
@@ -87,7 +86,8 @@ impl FromPretrained for Albert {
         Self::new(config, pooling, seed, device)
     }
     fn key_map(config: &AlbertConfig) -> KeyMap {
-        albert_key_map(config.num_hidden_groups, config.inner_group_num)
+        let map = albert_key_map(config.num_hidden_groups, config.inner_group_num);
+        leaving_out(map, "predictions.bias", &config.extra)
     }
     fn hidden_size(config: &AlbertConfig) -> usize {
         config.hidden_size

@@ -168,8 +168,7 @@ impl AlbertConfig {
         ])?;
         check_epsilon("layer_norm_eps", self.layer_norm_eps)?;
         check_token("pad_token_id", self.pad_token_id, self.vocab_size)?;
-        let only = [("position_embedding_type", "absolute".into()), ("tie_word_embeddings", true.into())];
-        check_only(&self.extra, &only)
+        check_only(&self.extra, &[("position_embedding_type", "absolute".into())])
     }
 }
 

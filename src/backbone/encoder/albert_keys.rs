@@ -26,6 +26,7 @@ pub fn albert_key_map(groups: usize, inner: usize) -> KeyMap {
         .rule("head.transform.dense", "predictions.dense")
         .rule("head.transform.norm", "predictions.LayerNorm")
         .rule("head.bias", "predictions.bias")
+        .rule("head.decoder", "predictions.decoder")
         .tied("predictions.decoder.weight", "albert.embeddings.word_embeddings.weight")
         .tied("predictions.decoder.bias", "predictions.bias")
         .ignore("sop_classifier.**", "the head that orders sentences is not built")

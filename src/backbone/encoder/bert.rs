@@ -3,6 +3,7 @@
 use super::embeddings::Embeddings;
 use super::layer::Pooler;
 use super::stack::{Encoder, runs_encoder};
+use super::untied::{leaving_out, projecting_if_untied};
 use super::{BertConfig, bert_key_map};
 use crate::backbone::{Backbone, InputError, Pooling, Stages, TextInput, TextState};
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
@@ -40,7 +41,8 @@ impl Bert {
     /// A fresh masked-language-model head of its form (`BertForMaskedLM`).
     pub fn masked_lm(config: &BertConfig, seed: u64, device: &Device) -> MaskedLm {
         let BertConfig { hidden_size, vocab_size, hidden_act, layer_norm_eps, .. } = *config;
-        MaskedLm::with(hidden_size, vocab_size, hidden_act, layer_norm_eps, seed, device)
+        let head = MaskedLm::with(hidden_size, vocab_size, hidden_act, layer_norm_eps, seed, device);
+        projecting_if_untied(head, &config.extra, hidden_size, (seed, device))
     }
 
     /// How its features are pooled.
@@ -82,8 +84,8 @@ impl FromPretrained for Bert {
     fn build(config: &BertConfig, pooling: Pooling, seed: u64, device: &Device) -> Self {
         Self::new(config, pooling, seed, device)
     }
-    fn key_map(_: &BertConfig) -> KeyMap {
-        bert_key_map()
+    fn key_map(config: &BertConfig) -> KeyMap {
+        leaving_out(bert_key_map(), "cls.predictions.bias", &config.extra)
     }
     fn hidden_size(config: &BertConfig) -> usize {
         config.hidden_size

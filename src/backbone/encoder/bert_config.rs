@@ -3,7 +3,8 @@
 use super::embeddings::EmbeddingsConfig;
 use super::layer::LayerConfig;
 use crate::backbone::config::{
-    check_divides, check_epsilon, check_only, check_probabilities, check_sizes, check_token, check_total, ensure,
+    check_deviation, check_divides, check_epsilon, check_only, check_probabilities, check_sizes, check_token,
+    check_total, ensure,
 };
 use crate::checkpoint::CheckpointError;
 use crate::nn::Activation;
@@ -172,6 +173,7 @@ impl BertConfig {
             ("classifier_dropout", self.classifier_dropout.unwrap_or(0.0)),
         ])?;
         check_epsilon("layer_norm_eps", self.layer_norm_eps)?;
+        check_deviation("initializer_range", self.initializer_range)?;
         check_token("pad_token_id", self.pad_token_id, self.vocab_size)?;
         check_only(
             &self.extra,
@@ -179,7 +181,6 @@ impl BertConfig {
                 ("position_embedding_type", "absolute".into()),
                 ("is_decoder", false.into()),
                 ("add_cross_attention", false.into()),
-                ("tie_word_embeddings", true.into()),
             ],
         )
     }

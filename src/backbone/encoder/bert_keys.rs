@@ -51,6 +51,7 @@ fn masked_lm_head(map: KeyMap, at: &str) -> KeyMap {
     map.rule(&format!("{at}.transform.dense"), "cls.predictions.transform.dense")
         .rule(&format!("{at}.transform.norm"), "cls.predictions.transform.LayerNorm")
         .rule(&format!("{at}.bias"), "cls.predictions.bias")
+        .rule(&format!("{at}.decoder"), "cls.predictions.decoder")
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::deberta_v2_layer::{Convolution, Distances, Layer};
 use super::dense_head::DenseHead;
 use super::embeddings::check_tokens;
 use super::layer::Pooler;
+use super::untied::{leaving_out, projecting_if_untied};
 use crate::backbone::{Backbone, InputError, Pooling, Stages, TextFeatures, TextInput, TextState};
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
 use crate::head::{Classifier, MaskedLm, MultipleChoice, TokenClassifier};
@@ -69,8 +70,10 @@ impl DebertaV2 {
     /// A fresh masked-language-model head of its form (`DebertaV2ForMaskedLM`), of either generation.
     pub fn masked_lm(config: &DebertaV2Config, seed: u64, device: &Device) -> MaskedLm {
         let (width, hidden) = (config.embedding_size(), config.hidden_size);
-        MaskedLm::with(width, config.vocab_size, config.hidden_act, config.layer_norm_eps, seed, device)
-            .reading(hidden, seed, device)
+        let head = MaskedLm::with(width, config.vocab_size, config.hidden_act, config.layer_norm_eps, seed, device)
+            .reading(hidden, seed, device);
+        // The later form reads the token embedding whatever the configuration says.
+        if config.legacy { projecting_if_untied(head, &config.extra, width, (seed, device)) } else { head }
     }
 
     /// The embeddings of distances, `[distances, hidden]`.
@@ -203,7 +206,7 @@ impl FromPretrained for DebertaV2 {
         Self::new(config, pooling, seed, device)
     }
     fn key_map(config: &DebertaV2Config) -> KeyMap {
-        deberta_v2_key_map(config)
+        leaving_out(deberta_v2_key_map(config), "cls.predictions.bias", &config.extra)
     }
     fn hidden_size(config: &DebertaV2Config) -> usize {
         config.hidden_size

@@ -208,7 +208,6 @@ impl DebertaV2Config {
             &[
                 ("attention_head_size", (hidden / heads).into()),
                 ("pooler_hidden_size", hidden.into()),
-                ("tie_word_embeddings", true.into()),
                 ("z_steps", 0.into()),
             ],
         )

@@ -48,9 +48,12 @@ pub fn deberta_v2_key_map(config: &DebertaV2Config) -> KeyMap {
         true => ("cls.predictions", "cls.predictions.transform"),
         false => ("lm_predictions.lm_head", "lm_predictions.lm_head"),
     };
-    map.rule("head.transform.dense", &format!("{at}.dense"))
+    let other = if config.legacy { "lm_predictions.**" } else { "cls.predictions.**" };
+    map.ignore(other, "a masked-LM head of the form that `legacy` does not choose")
+        .rule("head.transform.dense", &format!("{at}.dense"))
         .rule("head.transform.norm", &format!("{at}.LayerNorm"))
         .rule("head.bias", &format!("{prefix}.bias"))
+        .rule("head.decoder", "cls.predictions.decoder")
         .tied("cls.predictions.decoder.weight", "deberta.embeddings.word_embeddings.weight")
         .tied("cls.predictions.decoder.bias", "cls.predictions.bias")
 }

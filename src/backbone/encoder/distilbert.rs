@@ -6,6 +6,7 @@ use super::distilbert_config::EPSILON;
 use super::embeddings::Embeddings;
 use super::layer::Pooler;
 use super::stack::{Encoder, runs_encoder};
+use super::untied::projecting_if_untied;
 use super::{DistilBertConfig, distilbert_key_map};
 use crate::backbone::{Backbone, InputError, Pooling, Stages, TextInput, TextState};
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
@@ -48,7 +49,8 @@ impl DistilBert {
 
     /// A fresh masked-language-model head of its form (`DistilBertForMaskedLM`).
     pub fn masked_lm(config: &DistilBertConfig, seed: u64, device: &Device) -> MaskedLm {
-        MaskedLm::with(config.dim, config.vocab_size, config.activation, EPSILON, seed, device)
+        let head = MaskedLm::with(config.dim, config.vocab_size, config.activation, EPSILON, seed, device);
+        projecting_if_untied(head, &config.extra, config.dim, (seed, device))
     }
 }
 

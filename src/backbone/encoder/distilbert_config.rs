@@ -2,9 +2,7 @@
 
 use super::embeddings::EmbeddingsConfig;
 use super::layer::LayerConfig;
-use crate::backbone::config::{
-    check_divides, check_only, check_probabilities, check_sizes, check_token, check_total, ensure,
-};
+use crate::backbone::config::{check_divides, check_probabilities, check_sizes, check_token, check_total, ensure};
 use crate::checkpoint::CheckpointError;
 use crate::nn::Activation;
 use serde::{Deserialize, Serialize};
@@ -132,7 +130,6 @@ impl DistilBertConfig {
             ("qa_dropout", self.qa_dropout),
             ("seq_classif_dropout", self.seq_classif_dropout),
         ])?;
-        check_token("pad_token_id", self.pad_token_id, self.vocab_size)?;
-        check_only(&self.extra, &[("tie_word_embeddings", true.into())])
+        check_token("pad_token_id", self.pad_token_id, self.vocab_size)
     }
 }

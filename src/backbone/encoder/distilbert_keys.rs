@@ -29,5 +29,6 @@ pub fn distilbert_key_map() -> KeyMap {
         .rule("head.transform.dense", "vocab_transform")
         .rule("head.transform.norm", "vocab_layer_norm")
         .rule("head.bias", "vocab_projector.bias")
+        .rule("head.decoder", "vocab_projector")
         .tied("vocab_projector.weight", "distilbert.embeddings.word_embeddings.weight")
 }

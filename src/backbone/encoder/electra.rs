@@ -6,6 +6,7 @@ use super::dense_head::DenseHead;
 use super::embeddings::Embeddings;
 use super::layer::Pooler;
 use super::stack::{Encoder, runs_encoder};
+use super::untied::projecting_if_untied;
 use super::{ElectraConfig, electra_key_map};
 use crate::backbone::{Backbone, InputError, Pooling, Stages, TextInput, TextState};
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
@@ -49,8 +50,9 @@ impl Electra {
     pub fn masked_lm(config: &ElectraConfig, seed: u64, device: &Device) -> MaskedLm {
         let (width, hidden) = (config.embedding_size, config.hidden_size);
         // The head's activation is exact GELU whatever `hidden_act` says.
-        MaskedLm::with(width, config.vocab_size, Activation::Gelu, config.layer_norm_eps, seed, device)
-            .reading(hidden, seed, device)
+        let head = MaskedLm::with(width, config.vocab_size, Activation::Gelu, config.layer_norm_eps, seed, device)
+            .reading(hidden, seed, device);
+        projecting_if_untied(head, &config.extra, width, (seed, device))
     }
 
     /// A fresh head of its form that tells replaced tokens, that of the discriminator (`ElectraForPreTraining`).

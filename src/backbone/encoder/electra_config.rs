@@ -154,7 +154,6 @@ impl ElectraConfig {
                 ("position_embedding_type", "absolute".into()),
                 ("is_decoder", false.into()),
                 ("add_cross_attention", false.into()),
-                ("tie_word_embeddings", true.into()),
                 ("summary_type", "first".into()),
                 ("summary_use_proj", true.into()),
                 ("summary_proj_to_labels", false.into()),

@@ -19,5 +19,6 @@ pub fn electra_key_map() -> KeyMap {
         .rule("head.transform.dense", "generator_predictions.dense")
         .rule("head.transform.norm", "generator_predictions.LayerNorm")
         .rule("head.bias", "generator_lm_head.bias")
+        .rule("head.decoder", "generator_lm_head")
         .tied("generator_lm_head.weight", "electra.embeddings.word_embeddings.weight")
 }

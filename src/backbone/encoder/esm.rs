@@ -6,6 +6,7 @@ use super::dense_head::DenseHead;
 use super::embeddings::{check_tokens, counted_past};
 use super::layer::Pooler;
 use super::{EsmConfig, EsmPositions, esm_key_map};
+use crate::backbone::config::ties_embeddings;
 use crate::backbone::{Backbone, InputError, Pooling, Stages, TextFeatures, TextInput, TextState};
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
 use crate::head::{Classifier, MaskedLm};
@@ -75,7 +76,9 @@ impl Esm {
 
     /// A fresh masked-language-model head of its form (`EsmForMaskedLM`).
     pub fn masked_lm(config: &EsmConfig, seed: u64, device: &Device) -> MaskedLm {
-        MaskedLm::with(config.hidden_size, config.vocab_size, Activation::Gelu, config.layer_norm_eps, seed, device)
+        let EsmConfig { hidden_size, vocab_size, layer_norm_eps, .. } = *config;
+        let head = MaskedLm::with(hidden_size, vocab_size, Activation::Gelu, layer_norm_eps, seed, device);
+        if ties_embeddings(&config.extra) { head } else { head.untied(hidden_size, seed, device) }
     }
 }
 

@@ -153,7 +153,6 @@ impl EsmConfig {
                 ("is_decoder", false.into()),
                 ("add_cross_attention", false.into()),
                 ("is_folding_model", false.into()),
-                ("tie_word_embeddings", true.into()),
             ],
         )
     }

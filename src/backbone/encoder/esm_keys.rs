@@ -30,6 +30,7 @@ pub fn esm_key_map(positions: EsmPositions) -> KeyMap {
         .rule("head.transform.dense", "lm_head.dense")
         .rule("head.transform.norm", "lm_head.layer_norm")
         .rule("head.bias", "lm_head.bias")
+        .rule("head.decoder", "lm_head.decoder")
         .tied("lm_head.decoder.weight", "esm.embeddings.word_embeddings.weight")
         .constant("backbone.contact_head")
         .ignore("**.inv_freq", "frequencies, which are computed");

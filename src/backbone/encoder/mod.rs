@@ -39,6 +39,7 @@ mod roberta_config;
 mod roberta_keys;
 mod rotary_mix;
 mod stack;
+mod untied;
 
 pub use albert::Albert;
 pub use albert_config::AlbertConfig;

@@ -179,7 +179,8 @@ impl ModernBertConfig {
         let pools = matches!(self.classifier_pooling, Pooling::Cls | Pooling::Mean);
         ensure(pools, "classifier_pooling", self.classifier_pooling, "cls or mean")?;
         self.check_layers()?;
-        check_only(&self.extra, &[("head_dim", (hidden / heads).into())])
+        let half = self.local_attention / 2;
+        check_only(&self.extra, &[("head_dim", (hidden / heads).into()), ("sliding_window", half.into())])
     }
 
     fn check_layers(&self) -> Result<(), CheckpointError> {

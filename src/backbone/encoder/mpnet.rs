@@ -6,6 +6,7 @@ use super::embeddings::{Embeddings, counted_past};
 use super::layer::Pooler;
 use super::mpnet_config::{BUCKETS, PADDING};
 use super::stack::{Encoder, runs_encoder};
+use super::untied::{leaving_out, projecting_if_untied};
 use super::{MpNetConfig, mpnet_key_map};
 use crate::backbone::{Backbone, InputError, Pooling, Stages, TextInput, TextState};
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
@@ -49,7 +50,9 @@ impl MpNet {
     /// A fresh masked-language-model head of its form (`MPNetForMaskedLM`).
     pub fn masked_lm(config: &MpNetConfig, seed: u64, device: &Device) -> MaskedLm {
         // The head's activation is exact GELU whatever `hidden_act` says.
-        MaskedLm::with(config.hidden_size, config.vocab_size, Activation::Gelu, config.layer_norm_eps, seed, device)
+        let MpNetConfig { hidden_size, vocab_size, layer_norm_eps, .. } = *config;
+        let head = MaskedLm::with(hidden_size, vocab_size, Activation::Gelu, layer_norm_eps, seed, device);
+        projecting_if_untied(head, &config.extra, hidden_size, (seed, device))
     }
 
     /// What a layer's stage adds to attention scores, `[1, heads, seq, seq]`; `None` in other stages.
@@ -108,8 +111,8 @@ impl FromPretrained for MpNet {
     fn build(config: &MpNetConfig, pooling: Pooling, seed: u64, device: &Device) -> Self {
         Self::new(config, pooling, seed, device)
     }
-    fn key_map(_: &MpNetConfig) -> KeyMap {
-        mpnet_key_map()
+    fn key_map(config: &MpNetConfig) -> KeyMap {
+        leaving_out(mpnet_key_map(), "lm_head.bias", &config.extra)
     }
     fn hidden_size(config: &MpNetConfig) -> usize {
         config.hidden_size

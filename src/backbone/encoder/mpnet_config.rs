@@ -2,9 +2,7 @@
 
 use super::embeddings::EmbeddingsConfig;
 use super::layer::LayerConfig;
-use crate::backbone::config::{
-    check_divides, check_epsilon, check_only, check_probabilities, check_sizes, check_total, ensure,
-};
+use crate::backbone::config::{check_divides, check_epsilon, check_probabilities, check_sizes, check_total, ensure};
 use crate::checkpoint::CheckpointError;
 use crate::nn::Activation;
 use serde::{Deserialize, Serialize};
@@ -143,7 +141,6 @@ impl MpNetConfig {
             ("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
             ("classifier_dropout", self.classifier_dropout.unwrap_or(0.0)),
         ])?;
-        check_epsilon("layer_norm_eps", self.layer_norm_eps)?;
-        check_only(&self.extra, &[("tie_word_embeddings", true.into())])
+        check_epsilon("layer_norm_eps", self.layer_norm_eps)
     }
 }

@@ -7,6 +7,7 @@ use super::layer::Pooler;
 use super::nomic_bert_config::NomicBertConfig;
 use super::nomic_bert_keys::nomic_bert_key_map;
 use super::rotary_mix::{RotaryMix, runs_rotary_layers};
+use super::untied::{leaving_out, projecting_if_untied};
 use crate::backbone::{Backbone, InputError, Pooling, TextInput, TextState};
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
 use crate::head::MaskedLm;
@@ -54,7 +55,9 @@ impl NomicBert {
 
     /// A fresh masked-language-model head of its form (`NomicBertForMaskedLM`).
     pub fn masked_lm(config: &NomicBertConfig, seed: u64, device: &Device) -> MaskedLm {
-        MaskedLm::with(config.hidden_size, config.vocab_size, config.hidden_act, config.layer_norm_eps, seed, device)
+        let NomicBertConfig { hidden_size, vocab_size, hidden_act, layer_norm_eps, .. } = *config;
+        let head = MaskedLm::with(hidden_size, vocab_size, hidden_act, layer_norm_eps, seed, device);
+        projecting_if_untied(head, &config.extra, hidden_size, (seed, device))
     }
 
     fn table(&self) -> &Embedding {
@@ -146,8 +149,8 @@ impl FromPretrained for NomicBert {
     fn build(config: &NomicBertConfig, pooling: Pooling, seed: u64, device: &Device) -> Self {
         Self::new(config, pooling, seed, device)
     }
-    fn key_map(_: &NomicBertConfig) -> KeyMap {
-        nomic_bert_key_map()
+    fn key_map(config: &NomicBertConfig) -> KeyMap {
+        leaving_out(nomic_bert_key_map(), "cls.predictions.bias", &config.extra)
     }
     fn hidden_size(config: &NomicBertConfig) -> usize {
         config.hidden_size

@@ -6,13 +6,16 @@ use crate::backbone::config::{
 use crate::backbone::rope::RopeFields;
 use crate::checkpoint::CheckpointError;
 use crate::nn::{Activation, Rotary};
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-/// NomicBERT's `config.json`, in Transformers' names and with its defaults. Keys that are not read here, and those of the
-/// rotary embeddings (`rope_parameters`), are kept in `extra` and written again.
+/// NomicBERT's `config.json`, in Transformers' names and with its defaults; those of files for Nomic's own modelling code
+/// (`n_embd`, `rotary_emb_base`) are read too. Keys that are not read here, and those of the rotary embeddings
+/// (`rope_parameters`), are kept in `extra` and written again.
+// `remote` makes functions of the type's own, around which the traits read the other names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub struct NomicBertConfig {
     /// `nomic_bert`.
     pub model_type: String,
@@ -76,8 +79,35 @@ impl Default for NomicBertConfig {
     }
 }
 
-/// The keys of files for Nomic's own modelling code, which name another layout of the same sizes.
-const OTHER_LAYOUT: [&str; 3] = ["n_embd", "n_layer", "n_head"];
+/// Names of Nomic's own modelling code, which stand for those of Transformers where a file has not got these.
+const OTHER_NAMES: [(&str, &str); 8] = [
+    ("n_embd", "hidden_size"),
+    ("n_layer", "num_hidden_layers"),
+    ("n_head", "num_attention_heads"),
+    ("n_inner", "intermediate_size"),
+    ("n_positions", "max_position_embeddings"),
+    ("layer_norm_epsilon", "layer_norm_eps"),
+    ("resid_pdrop", "hidden_dropout_prob"),
+    ("attn_pdrop", "attention_probs_dropout_prob"),
+];
+
+impl Serialize for NomicBertConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for NomicBertConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut fields = Map::deserialize(deserializer)?;
+        for (other, own) in OTHER_NAMES {
+            if let Some(value) = fields.get(other).cloned() {
+                fields.entry(own).or_insert(value);
+            }
+        }
+        Self::deserialize(Value::Object(fields)).map_err(D::Error::custom)
+    }
+}
 
 impl NomicBertConfig {
     /// Width of an attention head.
@@ -86,8 +116,17 @@ impl NomicBertConfig {
     }
 
     pub(super) fn rotary(&self) -> Result<Rotary, CheckpointError> {
-        let fields = RopeFields::new(&self.extra, self.head_width(), self.max_position_embeddings);
-        fields.with_theta(("rope_theta", 1000.0)).shared()
+        let own = self.extra.contains_key("rotary_emb_base");
+        let theta = (if own { "rotary_emb_base" } else { "rope_theta" }, 1000.0);
+        let fields = RopeFields::new(&self.extra, self.head_width(), self.max_position_embeddings).with_theta(theta);
+        let Some(factor) = self.extra.get("rotary_scaling_factor").filter(|factor| !factor.is_null()) else {
+            return fields.shared();
+        };
+        // Nomic's own code stretches rows that are longer than those it was trained on.
+        let trained = self.extra.get("max_trained_positions").and_then(Value::as_u64);
+        let positions = trained.map_or(self.max_position_embeddings, |trained| trained as usize);
+        let scaling = [("rope_type".into(), "dynamic".into()), ("factor".into(), factor.clone())];
+        RopeFields { positions, ..fields }.of(&Map::from_iter(scaling))
     }
 
     /// Says whether a network of this configuration can be built here and computes what Transformers computes.
@@ -96,9 +135,6 @@ impl NomicBertConfig {
     /// [`CheckpointError::UnsupportedConfig`] names the field.
     pub fn check(&self) -> Result<(), CheckpointError> {
         ensure(self.model_type == "nomic_bert", "model_type", &self.model_type, "nomic_bert")?;
-        let other = OTHER_LAYOUT.into_iter().find(|key| self.extra.contains_key(*key));
-        let supported = "Transformers' own names, such as hidden_size";
-        ensure(other.is_none(), other.unwrap_or_default(), "given", supported)?;
         let (hidden, heads, width) = (self.hidden_size, self.num_attention_heads, self.head_width());
         check_sizes(&[
             ("vocab_size", self.vocab_size),
@@ -127,7 +163,69 @@ impl NomicBertConfig {
         ])?;
         check_epsilon("layer_norm_eps", self.layer_norm_eps)?;
         check_token("pad_token_id", self.pad_token_id, self.vocab_size)?;
-        check_only(&self.extra, &[("tie_word_embeddings", true.into())])?;
+        check_only(
+            &self.extra,
+            &[
+                ("activation_function", "swiglu".into()),
+                ("prenorm", false.into()),
+                ("use_rms_norm", false.into()),
+                ("qkv_proj_bias", false.into()),
+                ("mlp_fc1_bias", false.into()),
+                ("mlp_fc2_bias", false.into()),
+                ("causal", false.into()),
+                ("parallel_block", false.into()),
+                ("rotary_emb_interleaved", false.into()),
+            ],
+        )?;
+        let turned = self.extra.get("rotary_emb_fraction").and_then(Value::as_f64).unwrap_or(1.0);
+        ensure(turned == 1.0, "rotary_emb_fraction", turned, "1, for heads turn whole")?;
         self.rotary().map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::RopeScaling;
+    use serde_json::json;
+
+    #[test]
+    fn the_names_of_nomics_own_code_are_read() {
+        let published = json!({
+            "model_type": "nomic_bert", "activation_function": "swiglu", "attn_pdrop": 0.0, "causal": false, "embd_pdrop": 0.0,
+            "layer_norm_epsilon": 1e-9, "max_trained_positions": 40, "mlp_fc1_bias": false, "mlp_fc2_bias": false,
+            "n_embd": 24, "n_head": 3, "n_inner": 29, "n_layer": 2, "n_positions": 160, "prenorm": false,
+            "qkv_proj_bias": false, "resid_pdrop": 0.1, "rotary_emb_base": 500, "rotary_emb_fraction": 1.0,
+            "rotary_emb_interleaved": false, "rotary_scaling_factor": 2, "use_rms_norm": false, "vocab_size": 61,
+        });
+        let config: NomicBertConfig = serde_json::from_value(published.clone()).expect("valid");
+        config.check().expect("supported");
+        let sizes =
+            (config.hidden_size, config.num_attention_heads, config.intermediate_size, config.num_hidden_layers);
+        assert_eq!(sizes, (24, 3, 29, 2));
+        let given = json!({ "n_embd": 24, "hidden_size": 36, "num_attention_heads": 3 });
+        let given: NomicBertConfig = serde_json::from_value(given).expect("valid");
+        assert_eq!(given.hidden_size, 36, "Transformers' own name goes first");
+        let again: NomicBertConfig = serde_json::from_value(json!(config)).expect("valid");
+        assert_eq!(again, config);
+        assert_eq!(
+            (config.max_position_embeddings, config.layer_norm_eps, config.hidden_dropout_prob),
+            (160, 1e-9, 0.1)
+        );
+        let scaling = RopeScaling::Dynamic { factor: 2.0, trained: 40 };
+        assert_eq!(config.rotary().expect("supported"), Rotary::new(500.0, 8, scaling));
+        for (field, value) in [
+            ("prenorm", json!(true)),
+            ("qkv_proj_bias", json!(true)),
+            ("activation_function", json!("gelu")),
+            ("rotary_emb_fraction", json!(0.5)),
+            ("rotary_emb_base", json!("big")),
+        ] {
+            let mut other = published.clone();
+            other[field] = value;
+            let other: NomicBertConfig = serde_json::from_value(other).expect("valid");
+            let error = other.check().expect_err("not supported").to_string();
+            assert!(error.contains(field), "{field}: {error}");
+        }
     }
 }

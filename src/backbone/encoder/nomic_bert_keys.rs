@@ -24,6 +24,7 @@ pub fn nomic_bert_key_map() -> KeyMap {
         .rule("head.transform.dense", "cls.predictions.transform.dense")
         .rule("head.transform.norm", "cls.predictions.transform.layer_norm")
         .rule("head.bias", "cls.predictions.bias")
+        .rule("head.decoder", "cls.predictions.decoder")
         .tied("cls.predictions.decoder.weight", "nomic_bert.embeddings.word_embeddings.weight")
         .tied("cls.predictions.decoder.bias", "cls.predictions.bias")
         .ignore("**.inv_freq", "frequencies, which are computed")

@@ -7,6 +7,7 @@ use super::dense_head::DenseHead;
 use super::embeddings::{Embeddings, check_documents, counted_past, counted_past_by_document};
 use super::layer::Pooler;
 use super::stack::{Encoder, runs_encoder};
+use super::untied::{leaving_out, projecting_if_untied};
 use super::{BertConfig, RobertaConfig, roberta_key_map};
 use crate::backbone::{Backbone, InputError, Pooling, Stages, TextInput, TextState};
 use crate::checkpoint::{CheckpointError, FromPretrained, KeyMap};
@@ -49,7 +50,9 @@ impl Roberta {
     pub fn masked_lm(config: &RobertaConfig, seed: u64, device: &Device) -> MaskedLm {
         let config = config.fields();
         // The head's activation is exact GELU whatever `hidden_act` says.
-        MaskedLm::with(config.hidden_size, config.vocab_size, Activation::Gelu, config.layer_norm_eps, seed, device)
+        let BertConfig { hidden_size, vocab_size, layer_norm_eps, .. } = *config;
+        let head = MaskedLm::with(hidden_size, vocab_size, Activation::Gelu, layer_norm_eps, seed, device);
+        projecting_if_untied(head, &config.extra, hidden_size, (seed, device))
     }
 }
 
@@ -91,8 +94,8 @@ impl FromPretrained for Roberta {
     fn build(config: &RobertaConfig, pooling: Pooling, seed: u64, device: &Device) -> Self {
         Self::new(config, pooling, seed, device)
     }
-    fn key_map(_: &RobertaConfig) -> KeyMap {
-        roberta_key_map()
+    fn key_map(config: &RobertaConfig) -> KeyMap {
+        leaving_out(roberta_key_map(), "lm_head.bias", &config.fields().extra)
     }
     fn hidden_size(config: &RobertaConfig) -> usize {
         config.fields().hidden_size

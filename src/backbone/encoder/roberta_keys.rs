@@ -17,6 +17,7 @@ pub fn roberta_key_map() -> KeyMap {
         .rule("head.transform.dense", "lm_head.dense")
         .rule("head.transform.norm", "lm_head.layer_norm")
         .rule("head.bias", "lm_head.bias")
+        .rule("head.decoder", "lm_head.decoder")
         .tied("lm_head.decoder.weight", "roberta.embeddings.word_embeddings.weight")
         .tied("lm_head.decoder.bias", "lm_head.bias")
 }

@@ -46,7 +46,7 @@ pub struct BartConfig {
     pub attention_dropout: f64,
     /// Dropout after the activation while training.
     pub activation_dropout: f64,
-    /// Probability of leaving out a layer of the encoder while training; 0 is supported.
+    /// Probability of leaving out a layer of the encoder while training.
     pub encoder_layerdrop: f64,
     /// The same of the decoder.
     pub decoder_layerdrop: f64,
@@ -103,7 +103,11 @@ impl<'de> Deserialize<'de> for BartConfig {
         let mut fields = Map::deserialize(deserializer)?;
         let is_marian = fields.get("model_type").is_some_and(|kind| kind == MARIAN);
         for (field, value) in defaults(is_marian) {
-            fields.entry(field).or_insert(value);
+            // Null says that there is no such token; elsewhere it says nothing.
+            let is_said = fields.get(&field).is_some_and(|said| !said.is_null() || field.ends_with("_token_id"));
+            if !is_said {
+                fields.insert(field, value);
+            }
         }
         Self::deserialize(Value::from(fields)).map_err(D::Error::custom)
     }
@@ -161,14 +165,14 @@ impl BartConfig {
     }
 
     pub(super) fn encoder_layer(&self) -> LayerConfig {
-        self.layer(self.encoder_attention_heads, self.encoder_ffn_dim)
+        self.layer(self.encoder_attention_heads, self.encoder_ffn_dim, self.encoder_layerdrop)
     }
 
     pub(super) fn decoder_layer(&self) -> LayerConfig {
-        self.layer(self.decoder_attention_heads, self.decoder_ffn_dim)
+        self.layer(self.decoder_attention_heads, self.decoder_ffn_dim, self.decoder_layerdrop)
     }
 
-    fn layer(&self, heads: usize, inner: usize) -> LayerConfig {
+    fn layer(&self, heads: usize, inner: usize, layer_drop: f64) -> LayerConfig {
         LayerConfig {
             width: self.d_model,
             heads,
@@ -177,6 +181,7 @@ impl BartConfig {
             dropout: self.dropout,
             attention_dropout: self.attention_dropout,
             activation_dropout: self.activation_dropout,
+            layer_drop,
             norm_first: false,
             key_bias: true,
         }
@@ -193,16 +198,23 @@ impl BartConfig {
             ("dropout", self.dropout),
             ("attention_dropout", self.attention_dropout),
             ("activation_dropout", self.activation_dropout),
-            ("classifier_dropout", self.classifier_dropout),
-        ])?;
-        check_layer_drop(&[
             ("encoder_layerdrop", self.encoder_layerdrop),
             ("decoder_layerdrop", self.decoder_layerdrop),
+            ("classifier_dropout", self.classifier_dropout),
         ])?;
         let smaller = self.vocab_size.min(self.target_vocab_size());
         check_token("pad_token_id", self.pad_token_id, smaller)?;
         check_token("decoder_start_token_id", self.decoder_start_token_id, self.target_vocab_size())?;
-        check_only(&self.extra, &[("is_decoder", false.into()), ("is_encoder_decoder", true.into())])
+        check_only(
+            &self.extra,
+            &[
+                ("is_decoder", false.into()),
+                ("is_encoder_decoder", true.into()),
+                ("hidden_size", self.d_model.into()),
+                ("num_hidden_layers", self.encoder_layers.into()),
+                ("num_attention_heads", self.encoder_attention_heads.into()),
+            ],
+        )
     }
 
     fn check_sizes(&self) -> Result<(), CheckpointError> {
@@ -241,7 +253,29 @@ impl EosTokens {
     }
 }
 
-/// Leaving out whole layers while training is not done here: their parameters would have no gradient.
-pub(super) fn check_layer_drop(probabilities: &[(&str, f64)]) -> Result<(), CheckpointError> {
-    probabilities.iter().try_for_each(|(field, prob)| ensure(*prob == 0.0, field, prob, "0"))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn config(fields: Value) -> BartConfig {
+        serde_json::from_value(fields).expect("a configuration")
+    }
+
+    #[test]
+    fn null_is_a_default_but_for_tokens() {
+        let read = config(json!({ "vocab_size": 9, "scale_embedding": null, "eos_token_id": null }));
+        assert!(!read.scale_embedding && read.eos_token_id.is_none());
+        assert_eq!(config(json!({ "vocab_size": 9 })).eos(), Some(2));
+    }
+
+    #[test]
+    fn another_name_of_a_size_must_say_the_same() {
+        let fields = json!({ "vocab_size": 9, "d_model": 16, "encoder_layers": 2, "num_hidden_layers": 2 });
+        config(fields.clone()).check().expect("consistent");
+        let mut other = fields;
+        other["num_hidden_layers"] = json!(3);
+        let error = config(other).check().unwrap_err().to_string();
+        assert!(error.contains("num_hidden_layers") && error.contains('3') && error.contains('2'), "{error}");
+    }
 }

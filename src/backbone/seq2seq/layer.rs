@@ -2,8 +2,8 @@
 
 use super::Memory;
 use crate::nn::{
-    Activation, Dropout, Init, LayerNorm, Linear, Reach, Scoring, attend, linear, merge_heads, multi_head_attention,
-    split_heads,
+    Activation, Dropout, Init, LayerDrop, LayerNorm, Linear, Reach, Scoring, attend, linear, merge_heads,
+    multi_head_attention, split_heads,
 };
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
@@ -22,6 +22,8 @@ pub(super) struct LayerConfig {
     pub(super) dropout: f64,
     pub(super) attention_dropout: f64,
     pub(super) activation_dropout: f64,
+    /// Probability of leaving out a layer.
+    pub(super) layer_drop: f64,
     /// Whether norms stand before the sublayers, inside the residual, instead of after the sum.
     pub(super) norm_first: bool,
     pub(super) key_bias: bool,
@@ -42,6 +44,7 @@ pub(super) struct EncoderLayer {
     final_layer_norm: LayerNorm,
     residual: Residual,
     inner: Inner,
+    layer_drop: LayerDrop,
 }
 
 impl EncoderLayer {
@@ -54,11 +57,16 @@ impl EncoderLayer {
             final_layer_norm: config.norm(init),
             residual: Residual::new(config),
             inner: Inner::new(config),
+            layer_drop: LayerDrop::new(config.layer_drop),
         }
     }
 
     /// `[batch, source, hidden]`, of which `mask` says the real places.
     pub(super) fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
+        self.layer_drop.forward(hidden, |hidden| self.whole(hidden, mask))
+    }
+
+    fn whole(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>) -> Tensor<3> {
         let Self { self_attn, fc1, fc2, residual, inner, .. } = self;
         let look = |hidden: Tensor<3>| self_attn.forward(hidden.clone(), hidden, mask);
         let hidden = residual.around(&self.self_attn_layer_norm, hidden, look);
@@ -77,6 +85,7 @@ pub(super) struct DecoderLayer {
     final_layer_norm: LayerNorm,
     residual: Residual,
     inner: Inner,
+    layer_drop: LayerDrop,
 }
 
 impl DecoderLayer {
@@ -91,11 +100,16 @@ impl DecoderLayer {
             final_layer_norm: config.norm(init),
             residual: Residual::new(config),
             inner: Inner::new(config),
+            layer_drop: LayerDrop::new(config.layer_drop),
         }
     }
 
     /// `[batch, target, hidden]`, of which `mask` says the real tokens.
     pub(super) fn forward(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>, memory: &Memory) -> Tensor<3> {
+        self.layer_drop.forward(hidden, |hidden| self.whole(hidden, mask, memory))
+    }
+
+    fn whole(&self, hidden: Tensor<3>, mask: &Tensor<2, Bool>, memory: &Memory) -> Tensor<3> {
         let Self { self_attn, encoder_attn, fc1, fc2, residual, inner, .. } = self;
         let look_back = |hidden| self_attn.forward_causal(hidden, mask);
         let hidden = residual.around(&self.self_attn_layer_norm, hidden, look_back);

@@ -10,6 +10,7 @@ mod layer;
 mod positions;
 mod relative;
 mod sides;
+mod spec_augment;
 mod state;
 mod t5;
 mod t5_block;

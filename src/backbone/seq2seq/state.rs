@@ -36,7 +36,7 @@ pub struct Target {
 crate::rows!(Target {} padded { ids, mask, hidden } by mask);
 
 impl Seq2SeqState {
-    /// The state after the encoder's embeddings.
+    /// The state after the encoder's embeddings: `hidden` is `[batch, source, hidden]`, `mask` `[batch, source]`.
     pub fn new(hidden: Tensor<3>, mask: Tensor<2, Bool>, target: MaskedIds) -> Self {
         let MaskedIds { ids, mask: target_mask } = target;
         let target = Target { ids, mask: target_mask, hidden: None };

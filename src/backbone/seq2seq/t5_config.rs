@@ -154,7 +154,16 @@ impl T5Config {
         ensure(self.activation().is_some(), "feed_forward_proj", &self.feed_forward_proj, supported)?;
         check_token("pad_token_id", self.pad_token_id, self.vocab_size)?;
         check_token("decoder_start_token_id", self.decoder_start_token_id, self.vocab_size)?;
-        check_only(&self.extra, &[("is_decoder", false.into())])
+        check_only(
+            &self.extra,
+            &[
+                ("is_decoder", false.into()),
+                ("hidden_size", self.d_model.into()),
+                ("head_dim", self.d_kv.into()),
+                ("num_hidden_layers", self.num_layers.into()),
+                ("num_attention_heads", self.num_heads.into()),
+            ],
+        )
     }
 
     fn check_sizes(&self) -> Result<(), CheckpointError> {

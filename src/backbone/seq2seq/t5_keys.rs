@@ -4,8 +4,7 @@ use super::T5Config;
 use crate::checkpoint::KeyMap;
 
 /// The table for `T5Model`, `T5ForConditionalGeneration`, `T5ForSequenceClassification` and `T5ForQuestionAnswering`, as
-/// Transformers names their parameters. Files of the classifier alone have the prefix `transformer`; none is written, and
-/// Transformers reads them all.
+/// Transformers names their parameters. Files of the classifier alone have the prefix `transformer`.
 pub fn t5_key_map(config: &T5Config) -> KeyMap {
     let map = encoder_keys(config)
         .rule("head.lm_head", "lm_head")
@@ -34,7 +33,10 @@ pub fn t5_encoder_key_map(config: &T5Config) -> KeyMap {
 const SHARED: &str = "transformer.shared.weight";
 
 fn encoder_keys(config: &T5Config) -> KeyMap {
-    let map = KeyMap::new("transformer").written_bare().rule("backbone.shared", "transformer.shared");
+    let map = KeyMap::new("transformer")
+        .written_bare()
+        .prefixed_where("head.linear")
+        .rule("backbone.shared", "transformer.shared");
     stack(map, "encoder", config).tied("transformer.encoder.embed_tokens.weight", SHARED)
 }
 
@@ -90,6 +92,8 @@ mod tests {
             assert_eq!(map.to_file(path).as_deref(), Some(prefixed.as_str()));
             assert_eq!(map.to_path(&prefixed).as_deref(), Some(path));
             assert_eq!(map.to_written(path).as_deref(), Some(key));
+            let of_classifier = map.of_module([path, "head.linear.weight"]);
+            assert_eq!(of_classifier.to_written(path), Some(prefixed));
         }
     }
 }

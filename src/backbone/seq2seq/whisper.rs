@@ -4,6 +4,7 @@
 use super::input::check_rows;
 use super::layer::{DecoderLayer, EPSILON, EncoderLayer};
 use super::positions::sinusoids;
+use super::spec_augment::SpecAugment;
 use super::table::{Place, Side, stages};
 use super::{MaskedIds, Seq2SeqFeatures, Seq2SeqState, WhisperConfig};
 use crate::backbone::{Backbone, InputError, Pooling, Stages};
@@ -219,6 +220,7 @@ struct Embeddings {
     conv2: Conv1d,
     embed_positions: Buffer<2>,
     dropout: Dropout,
+    augment: Option<SpecAugment>,
 }
 
 impl Embeddings {
@@ -231,11 +233,16 @@ impl Embeddings {
             conv2: Conv1d::new([width, width, 3], 2, init),
             embed_positions: Buffer::new(positions),
             dropout: Dropout::new(config.dropout),
+            augment: config.apply_spec_augment.then(|| SpecAugment::new(config)),
         }
     }
 
     /// `[batch, mel bins, frames]` to `[batch, places, hidden]`.
     fn forward(&self, features: Tensor<3>) -> Tensor<3> {
+        let features = match &self.augment {
+            Some(augment) => augment.forward(features),
+            None => features,
+        };
         let waves = gelu(self.conv2.forward(gelu(self.conv1.forward(features))));
         self.dropout.forward(waves.swap_dims(1, 2) + self.embed_positions.val().unsqueeze())
     }

@@ -1,7 +1,7 @@
 //! Whisper's configuration file.
 
-use super::bart_config::check_layer_drop;
 use super::layer::LayerConfig;
+use super::spec_augment::check_spans;
 use super::{DecoderStart, EosTokens};
 use crate::backbone::config::{
     check_divides, check_only, check_probabilities, check_sizes, check_token, check_total, ensure,
@@ -48,10 +48,24 @@ pub struct WhisperConfig {
     pub attention_dropout: f64,
     /// Dropout after the activation while training.
     pub activation_dropout: f64,
-    /// Probability of leaving out a layer of the encoder while training; 0 is supported.
+    /// Probability of leaving out a layer of the encoder while training.
     pub encoder_layerdrop: f64,
     /// The same of the decoder.
     pub decoder_layerdrop: f64,
+    /// Whether spans of frames and of mel bins become 0 while training.
+    pub apply_spec_augment: bool,
+    /// Share of the frames that is masked where no spans overlap.
+    pub mask_time_prob: f64,
+    /// Frames of a span.
+    pub mask_time_length: usize,
+    /// Spans of frames, at least.
+    pub mask_time_min_masks: usize,
+    /// Share of the mel bins that is masked where no spans overlap.
+    pub mask_feature_prob: f64,
+    /// Mel bins of a span.
+    pub mask_feature_length: usize,
+    /// Spans of mel bins, at least, where any are masked.
+    pub mask_feature_min_masks: usize,
     /// Deviation of fresh weights.
     pub init_std: f64,
     /// Id of the padding token; its embedding gets no gradient from look-ups.
@@ -89,6 +103,13 @@ impl Default for WhisperConfig {
             activation_dropout: 0.0,
             encoder_layerdrop: 0.0,
             decoder_layerdrop: 0.0,
+            apply_spec_augment: false,
+            mask_time_prob: 0.05,
+            mask_time_length: 10,
+            mask_time_min_masks: 2,
+            mask_feature_prob: 0.0,
+            mask_feature_length: 10,
+            mask_feature_min_masks: 0,
             init_std: 0.02,
             pad_token_id: Some(50256),
             eos_token_id: Some(EosTokens::One(50256)),
@@ -116,14 +137,14 @@ impl WhisperConfig {
     }
 
     pub(super) fn encoder_layer(&self) -> LayerConfig {
-        self.layer(self.encoder_attention_heads, self.encoder_ffn_dim)
+        self.layer(self.encoder_attention_heads, self.encoder_ffn_dim, self.encoder_layerdrop)
     }
 
     pub(super) fn decoder_layer(&self) -> LayerConfig {
-        self.layer(self.decoder_attention_heads, self.decoder_ffn_dim)
+        self.layer(self.decoder_attention_heads, self.decoder_ffn_dim, self.decoder_layerdrop)
     }
 
-    fn layer(&self, heads: usize, inner: usize) -> LayerConfig {
+    fn layer(&self, heads: usize, inner: usize, layer_drop: f64) -> LayerConfig {
         LayerConfig {
             width: self.d_model,
             heads,
@@ -132,6 +153,7 @@ impl WhisperConfig {
             dropout: self.dropout,
             attention_dropout: self.attention_dropout,
             activation_dropout: self.activation_dropout,
+            layer_drop,
             norm_first: true,
             key_bias: false,
         }
@@ -148,14 +170,21 @@ impl WhisperConfig {
             ("dropout", self.dropout),
             ("attention_dropout", self.attention_dropout),
             ("activation_dropout", self.activation_dropout),
-        ])?;
-        check_layer_drop(&[
             ("encoder_layerdrop", self.encoder_layerdrop),
             ("decoder_layerdrop", self.decoder_layerdrop),
         ])?;
+        check_spans(self)?;
         check_token("pad_token_id", self.pad_token_id, self.vocab_size)?;
         check_token("decoder_start_token_id", self.decoder_start_token_id, self.vocab_size)?;
-        check_only(&self.extra, &[("apply_spec_augment", false.into()), ("is_encoder_decoder", true.into())])
+        check_only(
+            &self.extra,
+            &[
+                ("is_encoder_decoder", true.into()),
+                ("hidden_size", self.d_model.into()),
+                ("num_hidden_layers", self.encoder_layers.into()),
+                ("num_attention_heads", self.encoder_attention_heads.into()),
+            ],
+        )
     }
 
     fn check_sizes(&self) -> Result<(), CheckpointError> {

@@ -5,6 +5,7 @@ use crate::backbone::config::ensure;
 use crate::backbone::vision::{AttentionSizes, BlockSizes, Sides};
 use crate::checkpoint::CheckpointError;
 use crate::nn::Activation;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -62,7 +63,8 @@ pub struct ClipTextConfig {
     pub attention_dropout: f64,
     /// Deviation of fresh weights.
     pub initializer_range: f64,
-    /// The token whose first place stands for the text. 2, as files of before 2023 have it, stands for the highest id.
+    /// The token whose first place stands for the text, which is the first token where it is not among them. 2, as files of
+    /// before 2023 have it, stands for the highest id.
     pub eos_token_id: usize,
     /// The other keys.
     #[serde(flatten)]
@@ -138,6 +140,33 @@ impl Default for ClipVisionConfig {
     }
 }
 
+impl ClipVisionConfig {
+    /// Without a projection.
+    pub(super) fn sizes(&self) -> VisionSizes {
+        VisionSizes {
+            channels: self.num_channels,
+            image: self.image_size,
+            patch: self.patch_size,
+            layers: self.num_hidden_layers,
+            block: BlockSizes {
+                attention: AttentionSizes {
+                    hidden: self.hidden_size,
+                    heads: self.num_attention_heads,
+                    bias: true,
+                    dropout: self.attention_dropout,
+                },
+                inner: self.intermediate_size,
+                activation: self.hidden_act,
+                epsilon: self.layer_norm_eps,
+                dropout: 0.0,
+            },
+            deviation: self.initializer_range,
+            class_token: true,
+            projection: None,
+        }
+    }
+}
+
 /// What stands for the highest id: what files had before the tokenizer's own id was put in.
 const LEGACY_EOS: usize = 2;
 
@@ -169,27 +198,7 @@ impl ClipConfig {
     }
 
     pub(super) fn vision(&self) -> VisionSizes {
-        let vision = &self.vision_config;
-        VisionSizes {
-            channels: vision.num_channels,
-            image: vision.image_size,
-            patch: vision.patch_size,
-            layers: vision.num_hidden_layers,
-            block: BlockSizes {
-                attention: AttentionSizes {
-                    hidden: vision.hidden_size,
-                    heads: vision.num_attention_heads,
-                    bias: true,
-                    dropout: vision.attention_dropout,
-                },
-                inner: vision.intermediate_size,
-                activation: vision.hidden_act,
-                epsilon: vision.layer_norm_eps,
-                dropout: 0.0,
-            },
-            deviation: vision.initializer_range,
-            projection: Some(self.projection_dim),
-        }
+        VisionSizes { projection: Some(self.projection_dim), ..self.vision_config.sizes() }
     }
 
     /// Says whether a network of this configuration can be built here and computes what Transformers computes.
@@ -206,16 +215,47 @@ impl ClipConfig {
     }
 }
 
-/// Early files have a tower's settings twice, and Transformers takes the second: both must say the same.
-fn repeats(extra: &Map<String, Value>, field: &str, tower: &impl Serialize) -> Result<(), CheckpointError> {
-    let Some(again) = extra.get(field).and_then(Value::as_object) else { return Ok(()) };
-    let tower = serde_json::to_value(tower).unwrap_or_default();
-    let differs = |(key, value): &(&String, &Value)| tower.get(*key).is_some_and(|own| !equal(own, value));
-    let first = again.iter().find(differs).map_or(String::new(), |(key, value)| format!("{key}: {value}"));
-    ensure(first.is_empty(), field, first, "what the tower's own settings say")
+/// Early files have a tower's settings twice, and Transformers takes the second, with its defaults for what that leaves out:
+/// both must say the same.
+fn repeats<T>(extra: &Map<String, Value>, field: &str, tower: &T) -> Result<(), CheckpointError>
+where
+    T: Default + Serialize + DeserializeOwned,
+{
+    let Some(again) = extra.get(field).filter(|again| again.is_object()) else { return Ok(()) };
+    let read = serde_json::from_value::<T>(again.clone());
+    let unreadable = |error: serde_json::Error| ensure(false, field, error, "what the tower's own settings say");
+    let again = match read {
+        Ok(again) => again,
+        Err(error) => return unreadable(error),
+    };
+    let [read, again, tower] =
+        [&T::default(), &again, tower].map(|tower| serde_json::to_value(tower).unwrap_or_default());
+    let differs = |key: &&String| !equal(&again[key.as_str()], &tower[key.as_str()]);
+    let first = read.as_object().into_iter().flat_map(Map::keys).find(differs);
+    let value = first.map_or(String::new(), |key| format!("{key}: {}", again[key.as_str()]));
+    ensure(first.is_none(), field, value, "what the tower's own settings say")
 }
 
 /// Numbers are equal as numbers: 0 and 0.0.
 fn equal(one: &Value, other: &Value) -> bool {
     one == other || one.as_f64().is_some_and(|one| other.as_f64() == Some(one))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn settings_that_are_given_twice_must_agree_with_what_the_second_leaves_out() {
+        let check = |again: Value| {
+            let config = json!({ "text_config": { "hidden_act": "gelu" }, "text_config_dict": again });
+            serde_json::from_value::<ClipConfig>(config).expect("a configuration").check()
+        };
+        check(Value::Null).expect("given once");
+        check(json!({ "hidden_act": "gelu", "num_beams": 1 })).expect("the same");
+        // Transformers takes `quick_gelu`, its default.
+        let error = check(json!({ "hidden_size": 512 })).unwrap_err().to_string();
+        assert!(error.contains("text_config_dict") && error.contains("quick_gelu"), "{error}");
+    }
 }

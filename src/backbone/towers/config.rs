@@ -1,9 +1,7 @@
 //! What both families of image-text models say of their towers.
 
 use super::{ClipConfig, SiglipConfig, TextPool};
-use crate::backbone::config::{
-    check_divides, check_epsilon, check_probabilities, check_sizes, check_token, check_total,
-};
+use crate::backbone::config::{check_divides, check_epsilon, check_probabilities, check_sizes, check_total};
 use crate::backbone::vision::{BlockSizes, Sides, check_patches};
 use crate::checkpoint::CheckpointError;
 use serde::{Deserialize, Serialize};
@@ -76,7 +74,9 @@ pub(crate) struct VisionSizes {
     pub(crate) layers: usize,
     pub(crate) block: BlockSizes,
     pub(crate) deviation: f64,
-    /// CLIP: a class token, a norm before the layers, and a projection to this width. `None` for SigLIP: attention pools.
+    /// CLIP's, with a class token and a norm before the layers; attention pools SigLIP's.
+    pub(crate) class_token: bool,
+    /// Width that CLIP's class token is projected to.
     pub(crate) projection: Option<usize>,
 }
 
@@ -101,9 +101,6 @@ pub(crate) fn check_text(sizes: TextSizes) -> Result<(), CheckpointError> {
     check_sizes(&[("projection_dim", sizes.projection)])?;
     let [attention, inner] = values(sizes.block, sizes.layers);
     check_total(&[&[vocabulary, hidden], &[positions, hidden], &[hidden, sizes.projection], &attention, &inner])?;
-    if let TextPool::Eos(id) = sizes.pool {
-        check_token("eos_token_id", Some(id), vocabulary)?;
-    }
     check_block(sizes.block)
 }
 

@@ -1,12 +1,15 @@
 use crate::backbone::{Backbone, InputError, Stages};
 use crate::rows::{Rows, RowsExt, RowsVisitor};
 use burn::module::Module;
+use burn::tensor::{Bool, Int, Tensor};
 
 /// A tower's input until it is embedded, its state after.
 #[derive(Clone, Debug)]
 pub enum Flow<I, S> {
     /// Not embedded yet.
     Input(I),
+    /// Not embedded yet, of a tower that reads padding: rows keep theirs.
+    Padded(I),
     /// After the first stage.
     State(S),
 }
@@ -15,16 +18,36 @@ impl<I: Rows, S: Rows> Rows for Flow<I, S> {
     fn each<V: RowsVisitor>(&mut self, visitor: &mut V) {
         match self {
             Self::Input(input) => input.each(visitor),
+            Self::Padded(input) => input.each(&mut Whole(visitor)),
             Self::State(state) => state.each(visitor),
         }
     }
 }
 
+/// Does not hear where rows end.
+struct Whole<'a, V>(&'a mut V);
+
+impl<V: RowsVisitor> RowsVisitor for Whole<'_, V> {
+    fn float<const D: usize>(&mut self, tensor: &mut Tensor<D>) {
+        self.0.float(tensor);
+    }
+    fn int<const D: usize>(&mut self, tensor: &mut Tensor<D, Int>) {
+        self.0.int(tensor);
+    }
+    fn bool<const D: usize>(&mut self, tensor: &mut Tensor<D, Bool>) {
+        self.0.bool(tensor);
+    }
+}
+
 impl<I, S> Flow<I, S> {
+    fn new<B: Backbone<Input = I>>(tower: &B, input: I) -> Self {
+        if tower.reads_padding() { Self::Padded(input) } else { Self::Input(input) }
+    }
+
     /// Runs stage `index` of a tower, which of an input is its first.
     fn run<B: Backbone<Input = I, State = S>>(self, tower: &B, index: usize, pooled: bool) -> Self {
         Self::State(match self {
-            Self::Input(input) => tower.embed(input),
+            Self::Input(input) | Self::Padded(input) => tower.embed(input),
             Self::State(state) if pooled => tower.stage_pooled(index, state),
             Self::State(state) => tower.stage(index, state),
         })
@@ -33,7 +56,7 @@ impl<I, S> Flow<I, S> {
     fn finish<B: Backbone<Input = I, State = S>>(self, tower: &B) -> B::Features {
         match self {
             Self::State(state) => tower.finish(state),
-            Self::Input(input) => tower.finish(tower.embed(input)),
+            Self::Input(input) | Self::Padded(input) => tower.finish(tower.embed(input)),
         }
     }
 }
@@ -118,7 +141,7 @@ impl<A: Backbone, B: Backbone> Backbone for Towers<A, B> {
     }
 
     fn embed(&self, (image, text): Self::Input) -> Self::State {
-        (Flow::Input(image), Flow::Input(text))
+        (Flow::new(&self.image, image), Flow::new(&self.text, text))
     }
 
     fn stage(&self, index: usize, state: Self::State) -> Self::State {

@@ -170,6 +170,7 @@ impl SiglipVisionConfig {
                 dropout: 0.0,
             },
             deviation: DEVIATION,
+            class_token: false,
             projection: None,
         }
     }

@@ -126,6 +126,10 @@ impl Backbone for TextTower {
         stage > self.encoder.layers.len() + 1
     }
 
+    fn reads_padding(&self) -> bool {
+        self.pool == TextPool::Last
+    }
+
     fn embed(&self, input: TextInput) -> TextTowerState {
         let [batch, seq] = input.ids.dims();
         let places = Tensor::<1, Int>::arange(0..seq as i64, &input.ids.device()).unsqueeze::<2>();

@@ -5,17 +5,22 @@ use crate::nn::{Dropout, Embedding, Init, LayerNorm, Linear, linear, multi_head_
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
-/// The vision tower of CLIP or SigLIP. Its pooled features have the width in which images and texts are compared.
+/// The vision tower of CLIP or SigLIP, beside a text tower or alone. It reads images of any size of at least one patch: the
+/// position table is resized to another grid of patches than its own.
 ///
-/// CLIP's has a class token, of which it projects the norm; in SigLIP's, attention pools the patches. It reads images of any
-/// size of at least one patch: the position table is resized to another grid of patches than its own.
+/// Beside a text tower its pooled features have the width in which images and texts are compared: CLIP's has a class token,
+/// of which it projects the norm; in SigLIP's, attention pools the patches. Alone it pools by the mean of the patches, as
+/// Transformers' image classifiers do (CLIP's of the last layer, SigLIP's of the norm), or as beside a text tower, without
+/// CLIP's projection.
 #[derive(Module, Debug)]
 pub struct VisionTower {
     embeddings: Embeddings,
     encoder: Encoder,
-    post_layernorm: LayerNorm,
+    post_layernorm: Option<LayerNorm>,
     projection: Option<Linear>,
     head: Option<AttentionPool>,
+    #[module(skip)]
+    pub(super) pooling: Pooling,
 }
 
 #[derive(Module, Debug)]
@@ -36,10 +41,11 @@ struct Encoder {
 }
 
 impl VisionTower {
-    pub(super) fn new(sizes: VisionSizes, seed: u64, device: &Device) -> Self {
+    /// With what `pooling` reads: [`Pooling::Mean`], or else a pooler.
+    pub(super) fn new(sizes: VisionSizes, pooling: Pooling, seed: u64, device: &Device) -> Self {
         let (hidden, epsilon) = (sizes.block.attention.hidden, sizes.block.epsilon);
         let mut init = Init::new(seed, sizes.deviation, device);
-        let has_class = sizes.projection.is_some();
+        let (has_class, pools) = (sizes.class_token, pooling != Pooling::Mean);
         let grid = sizes.image.grid(sizes.patch);
         Self {
             embeddings: Embeddings {
@@ -50,9 +56,10 @@ impl VisionTower {
                 grid,
             },
             encoder: Encoder { layers: (0..sizes.layers).map(|_| Block::new(sizes.block, &mut init)).collect() },
-            post_layernorm: LayerNorm::new(hidden, epsilon, device),
-            projection: sizes.projection.map(|width| init.linear_with(hidden, width, false)),
-            head: (!has_class).then(|| AttentionPool::new(sizes, &mut init)),
+            post_layernorm: (pools || !has_class).then(|| LayerNorm::new(hidden, epsilon, device)),
+            projection: sizes.projection.filter(|_| pools).map(|width| init.linear_with(hidden, width, false)),
+            head: (pools && !has_class).then(|| AttentionPool::new(sizes, &mut init)),
+            pooling: if pools { Pooling::Pooler } else { Pooling::Mean },
         }
     }
 
@@ -61,10 +68,18 @@ impl VisionTower {
         self.embeddings.position_embedding.weight.dims()[0]
     }
 
+    fn has_class(&self) -> bool {
+        self.embeddings.class_embedding.is_some()
+    }
+
+    fn pools(&self) -> bool {
+        self.pooling == Pooling::Pooler
+    }
+
     /// The layer of this stage, if it is the last one and a class token alone is read of it.
     fn layer_of_first_token(&self, stage: usize) -> Option<&Block> {
         let layers = &self.encoder.layers;
-        layers.last().filter(|_| self.projection.is_some() && stage == layers.len())
+        layers.last().filter(|_| self.has_class() && self.pools() && stage == layers.len())
     }
 }
 
@@ -75,8 +90,12 @@ impl Backbone for VisionTower {
 
     fn stages(&self) -> Stages {
         let layers = Stages::new().stage("embeddings").stages("encoder.layers", self.encoder.layers.len());
-        let last = if self.projection.is_some() { "projection" } else { "head" };
-        layers.stage("post_layernorm").counted_with_head().stage(last).counted_with_head()
+        let last = [
+            self.post_layernorm.as_ref().map(|_| "post_layernorm"),
+            self.projection.as_ref().map(|_| "projection"),
+            self.head.as_ref().map(|_| "head"),
+        ];
+        last.into_iter().flatten().fold(layers, |stages, name| stages.stage(name).counted_with_head())
     }
 
     fn check(&self, input: &ImageInput) -> Result<(), InputError> {
@@ -94,7 +113,7 @@ impl Backbone for VisionTower {
     }
 
     fn leaves_out(&self, stage: usize) -> bool {
-        self.layer_of_first_token(stage).is_some() || stage > self.encoder.layers.len() + 1
+        self.layer_of_first_token(stage).is_some() || self.pools() && stage > self.encoder.layers.len() + 1
     }
 
     fn embed(&self, input: ImageInput) -> PatchState {
@@ -103,16 +122,17 @@ impl Backbone for VisionTower {
 
     fn stage(&self, index: usize, mut state: PatchState) -> PatchState {
         let PatchState { hidden, pooler_output } = &mut state;
-        let is_norm = index == self.encoder.layers.len() + 1;
-        match (self.encoder.layers.get(index - 1), &self.projection, &self.head) {
-            (Some(layer), ..) => *hidden = layer.forward(hidden.clone(), &Sight::All),
-            (None, Some(_), _) if is_norm => {
-                *pooler_output = Some(self.post_layernorm.forward(first_token(hidden.clone())));
-            }
+        if let Some(layer) = self.encoder.layers.get(index - 1) {
+            *hidden = layer.forward(hidden.clone(), &Sight::All);
+            return state;
+        }
+        let norm = self.post_layernorm.as_ref().filter(|_| index == self.encoder.layers.len() + 1);
+        match (norm, &self.projection, &self.head) {
+            (Some(norm), ..) if self.has_class() => *pooler_output = Some(norm.forward(first_token(hidden.clone()))),
+            (Some(norm), ..) => *hidden = norm.forward(hidden.clone()),
             (None, Some(projection), _) => {
                 *pooler_output = pooler_output.take().map(|pooled| linear(projection, pooled));
             }
-            (None, None, _) if is_norm => *hidden = self.post_layernorm.forward(hidden.clone()),
             (None, None, Some(head)) => *pooler_output = Some(head.forward(hidden.clone())),
             (None, None, None) => {}
         }
@@ -132,8 +152,8 @@ impl Backbone for VisionTower {
     }
 
     fn finish(&self, PatchState { hidden, pooler_output }: PatchState) -> PatchFeatures {
-        let class_tokens = usize::from(self.projection.is_some());
-        PatchFeatures { hidden, pooler_output, pooling: Pooling::Pooler, with_mean: false, class_tokens }
+        let class_tokens = usize::from(self.has_class());
+        PatchFeatures { hidden, pooler_output, pooling: self.pooling, with_mean: false, class_tokens }
     }
 }
 

@@ -14,7 +14,7 @@ pub struct MapState {
 crate::rows!(MapState { map, maps, pooled });
 
 impl MapState {
-    /// The state after the embeddings.
+    /// The state after the embeddings: a map `[batch, channels, height, width]`.
     pub fn new(map: Tensor<4>) -> Self {
         Self { map, maps: vec![], pooled: None }
     }

@@ -12,7 +12,7 @@ pub struct PatchState {
 crate::rows!(PatchState { hidden, pooler_output });
 
 impl PatchState {
-    /// The state after the embeddings.
+    /// The state after the embeddings: `[batch, tokens, hidden]`.
     pub fn new(hidden: Tensor<3>) -> Self {
         Self { hidden, pooler_output: None }
     }

@@ -7,6 +7,7 @@ const NAMED: usize = 5;
 
 /// What the examples of a run are like.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct DataForecast {
     /// The training examples.
     pub train: SetForecast,
@@ -24,6 +25,7 @@ pub struct DataForecast {
 
 /// What one set of examples is like.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SetForecast {
     /// Examples.
     pub examples: usize,
@@ -41,6 +43,7 @@ pub struct SetForecast {
 
 /// How training examples spread over classes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ClassBalance {
     /// Examples of each class.
     pub counts: Vec<usize>,
@@ -72,6 +75,7 @@ impl ClassBalance {
 
 /// Examples whose input came before, in the same set or in another one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Copies {
     /// How many.
     pub count: usize,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// The micro-batches of the first epoch, which are known before the run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct BatchForecast {
     /// How many there are.
     pub count: usize,
@@ -42,6 +43,7 @@ impl BatchForecast {
 /// with gradient checkpointing, which runs stages forward twice); what [`Backbone::operations_spared`] counts
 /// goes off in proportion where the head reads pooled features alone. Documents that share a row mix by themselves. A projection tied to the embeddings is not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct OperationForecast {
     /// Of an optimizer step, on average.
     pub step: f64,
@@ -53,6 +55,7 @@ pub struct OperationForecast {
 
 /// Seconds, as this machine needs them now.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct TimeForecast {
     /// Of an optimizer step, on average.
     pub step: f64,

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 /// gradients so far), an update (gradients, and the new weights beside the old), a validation pass (intermediate results),
 /// or the writing of a file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct MemoryForecast {
     /// The process before the run: program, tokenizer, data, weights.
     pub process: Option<usize>,

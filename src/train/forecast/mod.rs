@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a run will take. Figures are those of the plan that trains most, as that of the last epochs of a gradual thaw.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Forecast {
     /// Optimizer steps planned.
     pub steps: usize,

@@ -31,6 +31,7 @@ pub struct Energy {
 
 /// What a run used so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct EnergyEstimate {
     /// Joules by the processor's counters.
     pub counted_joules: f64,

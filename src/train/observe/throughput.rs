@@ -7,6 +7,7 @@ use std::fmt;
 
 /// What some steps read, and how long they took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Speed {
     /// Examples.
     pub examples: usize,

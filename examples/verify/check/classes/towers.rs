@@ -8,14 +8,19 @@ use crate::check::inputs::Inputs;
 use crate::check::task::{Named, Task, Traced};
 use burn::tensor::Device;
 use rekindle::backbone::{
-    Backbone, ImageInput, ImageText, ImageTextConfig, PatchFeatures, Pooled, TextFeatures, TextInput, TextTower,
+    Backbone, ImageInput, ImageText, ImageTextConfig, PatchFeatures, Pooled, Pooling, TextFeatures, TextInput,
+    TextTower, VisionTower, VisionTowerConfig,
 };
 use rekindle::checkpoint::Checkpoint;
-use rekindle::head::Contrastive;
+use rekindle::head::{Classifier, Contrastive};
 
 classes! {
     "CLIPModel" => With<ImageText, Contrastive>,
+    "CLIPForImageClassification" => With<VisionTower, Classifier>,
+    "CLIPVisionModel" => Body<VisionTower>,
     "SiglipModel" => With<ImageText, Contrastive>,
+    "SiglipForImageClassification" => With<VisionTower, Classifier>,
+    "SiglipVisionModel" => Body<VisionTower>,
 }
 
 impl Traced for ImageText {
@@ -34,6 +39,20 @@ impl Traced for ImageText {
             named.insert(format!("{tower}.pooler_output"), pooled);
         }
         (named, (image_features, text_features))
+    }
+}
+
+impl Traced for VisionTower {
+    fn input(inputs: &Inputs, rows: &[usize], device: &Device) -> Result<ImageInput> {
+        inputs.images(rows, device)
+    }
+    fn trace(&self, input: ImageInput) -> (Named, PatchFeatures) {
+        let (mut named, features) = trace_patches(self, input);
+        named.insert("pooler_output".into(), Array::of(features.pooled()));
+        (named, features)
+    }
+    fn body_pooling(_: &VisionTowerConfig, _: &[String]) -> Pooling {
+        Pooling::Pooler
     }
 }
 

@@ -69,6 +69,9 @@ fn tags_that_cannot_be_measured_are_named() {
     assert_eq!(new(&[&["O", "O"]], &[&["O"]], conll), Err(MetricError::Columns { row: 0, found: 2, expected: 1 }));
     assert_eq!(new(&[], &[], conll), Err(MetricError::Empty));
     assert_eq!(new(&[&["O"]], &[&["O"]], conll).unwrap().micro_average().f1, 0.0);
+    let bilou = ["B-PER", "I-PER", "L-PER", "U-PER", "U-LOC", "O", "L-LOC"];
+    assert_eq!(entities(&bilou, conll), entities(&["B-PER", "I-PER", "E-PER", "S-PER", "S-LOC", "O", "E-LOC"], conll));
+    assert_eq!(entities(&bilou, conll).unwrap().len(), 4);
     for tag in ["", "BPER", "é"] {
         assert!(matches!(entities(&[tag], conll), Err(MetricError::BadTag { .. })), "{tag}");
     }

@@ -1,5 +1,4 @@
 //! Figures against scikit-learn's and scipy's, to 1e-9; what must hold for any input; what is refused.
-#![allow(clippy::unwrap_used)]
 
 mod edge_cases;
 mod faults;

@@ -1,5 +1,4 @@
 //! Schedules against Transformers' tables, to 1e-12 of the value.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,5 +1,4 @@
 //! Tokenizing and padding against what Hugging Face's libraries give.
-#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 

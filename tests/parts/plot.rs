@@ -1,5 +1,4 @@
 //! Pictures: what is in them, what is left out and said, and what is refused.
-#![allow(clippy::unwrap_used)]
 
 use rekindle::plot::{Heatmap, Line, LineChart, Mark, PlotError, Scale};
 
