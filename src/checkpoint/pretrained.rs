@@ -131,7 +131,7 @@ pub struct Loaded<M> {
 impl Checkpoint {
     /// Reads the folder's configuration and weights.
     ///
-    /// A GGUF file, or a folder with one and no other weights, says both: LLaMA (of which Mistral is one), Qwen 2 and 3,
+    /// A GGUF file, or a folder with one and no other weights, says both: LLaMA (of which Mistral and Mixtral are), Qwen 2 and 3,
     /// Gemma 2 and 3, Phi-3 and GPT-2 in llama.cpp's names become the configuration, keys and values of Transformers. Of a
     /// model in several parts (`model-00001-of-00003.gguf`), any one stands for all. The tokenizer in it is not read:
     /// `tokenizer.json` has to lie beside it.

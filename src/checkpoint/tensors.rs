@@ -136,8 +136,8 @@ impl Tensors {
             let stored = std::mem::take(&mut shard.header.tensors);
             let entry = |(key, (name, change)): (&String, &(String, Option<Change>))| {
                 let mut entry: Entry = stored.get(name)?.clone();
-                if *change == Some(Change::Transposed) {
-                    entry.shape.reverse();
+                if let Some(change) = change {
+                    change.place(&mut entry);
                 }
                 Some((key.clone(), entry))
             };

@@ -47,6 +47,7 @@ fn name(architecture: &str, key: &str) -> String {
             ("self_attn.o_proj", "attn_output"),
             ("self_attn.q_norm", "attn_q_norm"),
             ("self_attn.k_norm", "attn_k_norm"),
+            ("block_sparse_moe.gate", "ffn_gate_inp"),
             ("mlp.gate_up_proj", "ffn_up"),
             ("mlp.gate_proj", "ffn_gate"),
             ("mlp.up_proj", "ffn_up"),
@@ -331,7 +332,7 @@ fn what_is_not_read_is_named() {
         opened.expect_err("not read").to_string()
     };
     for (field, value) in [
-        ("expert_count", json!(8)),
+        ("expert_count", json!(8)), // Without a count of those that a token takes.
         ("rope.dimension_count", json!(4)),
         ("attention.value_length", json!(4)),
         ("attention.head_count", json!("four")),

@@ -1,10 +1,11 @@
-//! GGUF models in several files, and ones whose metadata makes no model: errors name the file's own keys.
+//! GGUF models in several files, with several experts, and ones whose metadata makes no model: errors name the file's own keys.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rekindle::backbone::AutoText;
-use rekindle::checkpoint::{Checkpoint, CheckpointError};
+use rekindle::Model;
+use rekindle::backbone::{AutoText, Mixtral, MixtralConfig, Pooling};
+use rekindle::checkpoint::{Checkpoint, CheckpointError, FromPretrained, save_pretrained};
 use serde_json::{Value, json};
 
 use super::gguf_models::{HEADS, convert_one, largest, logits, original, sizes, write};
@@ -103,4 +104,72 @@ fn metadata_that_makes_no_model_is_named_by_its_key() {
             assert!(error.contains(&format!("`{architecture}.{named}` is 0")), "{key}: {error}");
         }
     }
+}
+
+#[test]
+fn the_experts_of_a_file_are_mixtrals() {
+    let config = MixtralConfig {
+        vocab_size: 31,
+        hidden_size: 32,
+        intermediate_size: 64,
+        num_hidden_layers: 2,
+        num_attention_heads: HEADS[0],
+        num_key_value_heads: Some(HEADS[1]),
+        num_local_experts: 3,
+        rms_norm_eps: 1e-4,
+        ..MixtralConfig::default()
+    };
+    let device = rekindle::device("flex").expect("the default device");
+    let head = Mixtral::routed_lm(&config, 4, &device);
+    let model = Model::new(Mixtral::build(&config, Pooling::Mean, 3, &device), head);
+    let folder = temporary();
+    let saved = folder.path().join("original");
+    save_pretrained(&saved, &model, &config, "MixtralForCausalLM", ()).expect("saved");
+    let original = Checkpoint::open(&saved).expect("sound");
+    let tensors = original.tensors();
+    let write = |experts: usize, together: bool| {
+        let mut writer = Writer::default();
+        writer.field("general.architecture", &"llama".into());
+        let more = json!({ "expert_count": experts, "expert_used_count": 2 });
+        for fields in [&sizes("llama", "llama").1, &more] {
+            let fields = fields.as_object().expect("fields");
+            fields.iter().for_each(|(field, value)| writer.field(&format!("llama.{field}"), value));
+        }
+        for key in tensors.keys().filter(|key| !key.contains("experts")) {
+            convert_one(&mut writer, "llama", tensors, key, HEADS, Coding::F32);
+        }
+        for layer in 0..2 {
+            for (part, name) in [("w1", "ffn_gate"), ("w2", "ffn_down"), ("w3", "ffn_up")] {
+                let key = |expert| format!("model.layers.{layer}.block_sparse_moe.experts.{expert}.{part}.weight");
+                let values = |expert| tensors.f32(&key(expert)).expect("there");
+                let shape = tensors.shape(&key(0)).expect("there").to_vec();
+                if together {
+                    let all: Vec<f32> = (0..3).flat_map(values).collect();
+                    let name = format!("blk.{layer}.{name}_exps.weight");
+                    writer.tensor(&name, &[&[3], &shape[..]].concat(), &all, Coding::F32);
+                } else {
+                    for expert in 0..3 {
+                        let name = format!("blk.{layer}.{name}.{expert}.weight");
+                        writer.tensor(&name, &shape, &values(expert), Coding::F32);
+                    }
+                }
+            }
+        }
+        let path = folder.path().join("model.gguf");
+        writer.write(&path);
+        Checkpoint::open(&path)
+    };
+    for together in [true, false] {
+        let read = write(3, together).expect("sound");
+        let found = read.config::<Mixtral>().expect("supported");
+        assert_eq!((found.num_local_experts, found.num_experts_per_tok), (3, 2));
+        assert_eq!(read.architectures(), ["MixtralForCausalLM"]);
+        assert!(read.tensors().keys().eq(tensors.keys()));
+        for key in tensors.keys() {
+            assert_eq!(read.tensors().shape(key).expect("there"), tensors.shape(key).expect("there"), "{key}");
+            assert_eq!(read.tensors().f32(key).expect("there"), tensors.f32(key).expect("there"), "{key}");
+        }
+    }
+    let error = write(4, true).map(drop).expect_err("three").to_string();
+    assert!(error.contains("`llama.expert_count` is 4, but `blk."), "{error}");
 }

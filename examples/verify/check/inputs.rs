@@ -10,11 +10,12 @@ use std::path::Path;
 /// Floats, as the sound is; all others are whole numbers.
 const PIXELS: &str = "pixel_values";
 pub(super) const SOUND: &str = "input_features";
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 12] = [
     PIXELS,
     SOUND,
     "input_ids",
     "attention_mask",
+    "position_ids",
     "decoder_input_ids",
     "decoder_attention_mask",
     "token_type_ids",
@@ -143,9 +144,34 @@ impl Inputs {
         Ok(TextInput {
             type_ids: or("token_type_ids", 0)?,
             mask: or("attention_mask", 1)?.equal_elem(1),
-            documents: None,
+            documents: self.documents(rows, device)?,
             ids,
         })
+    }
+
+    /// The documents of rows whose positions begin anew; `None` where there is one a row.
+    fn documents(&self, rows: &[usize], device: &Device) -> Result<Option<Tensor<2, Int>>> {
+        let Some(Values { shape, values }) = self.named.get("position_ids") else { return Ok(None) };
+        let seq = shape.get(1).copied().unwrap_or(0);
+        let (mut documents, mut are_packed) = (vec![], false);
+        for row in rows {
+            let (mut document, mut next) = (0, 0);
+            for position in &values[row * seq..(row + 1) * seq] {
+                if *position == 0 {
+                    (document, next) = (document + 1, 0);
+                }
+                if *position != next {
+                    return Err(
+                        format!("`position_ids` of row {row} holds {position} where {next} or 0 follows").into()
+                    );
+                }
+                next += 1;
+                documents.push(document);
+            }
+            are_packed |= document > 1;
+        }
+        let documents = || Tensor::from_data(TensorData::new::<i64, _>(documents, [rows.len(), seq]), device);
+        Ok(are_packed.then(documents))
     }
 
     /// What a vision backbone reads of some rows.

@@ -76,7 +76,9 @@ pub(crate) fn check_folder(folder: &Path, options: &Options) -> Result<Findings>
     if is_adapter(folder) || inside.into_iter().any(|entry| is_adapter(&entry.path())) {
         return Err(Unsupported("an adapter of PEFT; adapters are not read".into()).into());
     }
-    if folder.join("config.json").is_file() {
+    let is_gguf = |path: PathBuf| path.extension().is_some_and(|extension| extension == "gguf");
+    let inside = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    if folder.join("config.json").is_file() || inside.into_iter().any(|entry| is_gguf(entry.path())) {
         return check_model(folder, options);
     }
     if folder.join("tokenizer.json").is_file() && folder.join("single.json").is_file() {

@@ -24,8 +24,14 @@ pub(crate) fn check(
     let saved = Checkpoint::open(&folder)?;
     let (before, after) = (checkpoint.tensors(), saved.tensors());
     let left_out: BTreeSet<&str> = report.unused.iter().chain(&report.ignored).map(String::as_str).collect();
-    let names: BTreeMap<String, &str> = before.keys().map(|key| (modern(key), key)).collect();
-    let missing = before.keys().filter(|key| !after.contains(&modern(key)) && !left_out.contains(key));
+    // A file of the bare body under a head gets the body's prefix.
+    let prefixed = |key: &str| after.keys().find(|other| other.split_once('.').is_some_and(|(_, rest)| rest == key));
+    let name = |key: &str| {
+        let key = modern(key);
+        if after.contains(&key) { key } else { prefixed(&key).map_or(key.clone(), Into::into) }
+    };
+    let names: BTreeMap<String, &str> = before.keys().map(|key| (name(key), key)).collect();
+    let missing = before.keys().filter(|key| !after.contains(&name(key)) && !left_out.contains(key));
     let keys = missing.chain(after.keys().filter(|key| !names.contains_key(*key)));
     // Frequencies are computed, and each version of Transformers keeps them elsewhere; so are Marian's positions, which only
     // some of its files hold.
@@ -33,14 +39,14 @@ pub(crate) fn check(
     let keys: Vec<&str> = keys.filter(|key| !key.ends_with(computed)).collect();
     let mut values = vec![];
     for (key, name) in names.iter().filter(|(key, _)| after.contains(key)) {
-        let same = match before.dtype(name)? == after.dtype(key)? {
-            true => *before.bytes(name)? == *after.bytes(key)?,
-            false => bits(before.f32(name)?) == bits(after.f32(key)?),
-        };
+        // Files of llama.cpp hold other bytes of the same values.
+        let same = before.dtype(name)? == after.dtype(key)? && *before.bytes(name)? == *after.bytes(key)?
+            || matches!((before.f32(name), after.f32(key)), (Ok(before), Ok(after)) if bits(&before) == bits(&after));
         let same = same && before.shape(name)? == after.shape(key)?;
         values.extend((!same).then_some(key.as_str()));
     }
-    let (before, after) = (config(checkpoint)?, config(&saved)?);
+    let is_gguf = before.path().extension().is_some_and(|extension| extension == "gguf");
+    let (before, after) = (if is_gguf { Value::Null } else { config(checkpoint)? }, config(&saved)?);
     let fields = before.as_object().into_iter().flatten();
     let fields =
         fields.filter(|(name, value)| !OUTDATED.contains(&name.as_str()) && !equal(value, &after[name.as_str()]));
@@ -54,8 +60,8 @@ fn modern(key: &str) -> String {
     key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 }
 
-fn bits(values: Vec<f32>) -> Vec<u32> {
-    values.into_iter().map(f32::to_bits).collect()
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().copied().map(f32::to_bits).collect()
 }
 
 fn config(checkpoint: &Checkpoint) -> Result<Value> {

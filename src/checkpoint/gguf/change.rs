@@ -1,6 +1,7 @@
 //! How values of a GGUF file differ from those of Transformers' files.
 
 use crate::checkpoint::convert::transposed;
+use crate::checkpoint::header::Entry;
 
 /// What turns stored values into Transformers'.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -11,9 +12,25 @@ pub(in crate::checkpoint) enum Change {
     LessOne,
     /// The transpose of the stored matrix.
     Transposed,
+    /// One of so many matrices that are stored as one tensor: those of a layer's experts.
+    Slab { index: usize, of: usize },
 }
 
 impl Change {
+    /// Where and of which shape a tensor is that is stored so.
+    pub(in crate::checkpoint) fn place(self, entry: &mut Entry) {
+        match self {
+            Self::Transposed => entry.shape.reverse(),
+            Self::Slab { index, of } => {
+                let bytes = entry.range.len() / of;
+                let start = entry.range.start + index * bytes;
+                entry.range = start..start + bytes;
+                entry.shape.remove(0);
+            }
+            _ => {}
+        }
+    }
+
     /// Applies it to values of a shape as Transformers has it.
     pub(in crate::checkpoint) fn apply(self, mut values: Vec<f32>, shape: &[usize]) -> Vec<f32> {
         match self {
@@ -21,6 +38,8 @@ impl Change {
                 values.iter_mut().for_each(|value| *value -= 1.0);
                 values
             }
+            // Where its bytes stand says it all.
+            Self::Slab { .. } => values,
             Self::Transposed => match shape {
                 [rows, columns] => transposed(&values, *columns, *rows),
                 _ => values,

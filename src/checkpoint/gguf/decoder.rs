@@ -41,6 +41,7 @@ pub(in crate::checkpoint) fn read(
     })?;
     let decoder = Decoder { fields: Fields { metadata, architecture }, tensors };
     decoder.check_layers()?;
+    let class = if decoder.experts()? > 0 { "MixtralForCausalLM" } else { class };
     let mut config = match architecture {
         "gpt2" => decoder.gpt2()?,
         _ => decoder.rotary(model_type)?,
@@ -71,6 +72,14 @@ impl Decoder<'_> {
             said if said == found => Ok(()),
             said => Err(self.fields.unsupported("block_count", said, &format!("{found}, as many as the file holds"))),
         }
+    }
+
+    /// Experts of a layer, 0 where it has one network; LLaMA's layers with experts are Mixtral's.
+    fn experts(&self) -> Result<usize, CheckpointError> {
+        if self.fields.architecture != "llama" {
+            self.fields.refuse("expert_count", 0.0)?;
+        }
+        Ok(self.fields.optional_count("expert_count")?.unwrap_or(0) as usize)
     }
 
     fn is_gemma(&self) -> bool {
@@ -127,8 +136,7 @@ impl Decoder<'_> {
 
     fn rotary(&self, model_type: &str) -> Result<Map<String, Value>, CheckpointError> {
         let fields = &self.fields;
-        for (name, harmless) in [("expert_count", 0.0), ("logit_scale", 1.0), ("rope.scaling.yarn_log_multiplier", 0.0)]
-        {
+        for (name, harmless) in [("logit_scale", 1.0), ("rope.scaling.yarn_log_multiplier", 0.0)] {
             fields.refuse(name, harmless)?;
         }
         let ((heads, groups), head_dim) = (self.heads()?, self.head_dim()?);
@@ -157,6 +165,10 @@ impl Decoder<'_> {
     /// LLaMA's layers over a window are Mistral's.
     fn windows(&self) -> Result<Map<String, Value>, CheckpointError> {
         let window = self.fields.optional_count("attention.sliding_window")?.filter(|window| *window > 0);
+        if self.experts()? > 0 {
+            return Ok(object(json!({ "model_type": "mixtral", "sliding_window": window,
+                "num_local_experts": self.experts()?, "num_experts_per_tok": self.fields.count("expert_used_count")? })));
+        }
         Ok(object(match (self.fields.architecture, window) {
             ("llama", Some(_)) => json!({ "model_type": "mistral", "sliding_window": window }),
             ("llama", None) => json!({ "mlp_bias": self.tensors.contains("blk.0.ffn_down.bias") }),
@@ -205,10 +217,20 @@ impl Decoder<'_> {
     }
 
     fn renamed(&self) -> Result<Renamed, CheckpointError> {
-        let table = table(self.fields.architecture);
+        let experts = self.experts()?;
+        let table = table(self.fields.architecture, experts > 0);
         let mut renamed = Renamed::new();
         let mut unknown = vec![];
         for name in self.tensors.keys().filter(|name| !is_frequencies(name)) {
+            if experts > 0 && name.contains("_exps.") {
+                self.check_experts(name, experts)?;
+                for index in 0..experts {
+                    let own = table.to_file(&name.replace("_exps.", &format!(".{index}.")));
+                    let slab = Some(Change::Slab { index, of: experts });
+                    own.map(|key| renamed.insert(key, (name.into(), slab)));
+                }
+                continue;
+            }
             match table.to_file(name) {
                 Some(key) => _ = renamed.insert(key, (name.into(), self.change(name)?)),
                 None => unknown.push(name.to_string()),
@@ -221,6 +243,17 @@ impl Decoder<'_> {
                 path: self.tensors.path().into(),
                 mend: "convert the original checkpoint, or load that".into(),
             }),
+        }
+    }
+
+    /// A tensor of all experts of a layer has one matrix for each.
+    fn check_experts(&self, name: &str, experts: usize) -> Result<(), CheckpointError> {
+        match self.tensors.shape(name)? {
+            [found, _, _] if *found == experts => Ok(()),
+            shape => {
+                let value = format!("{experts}, but `{name}` has the shape {shape:?}");
+                Err(self.fields.unsupported("expert_count", value, "as many as the tensor's outermost size"))
+            }
         }
     }
 

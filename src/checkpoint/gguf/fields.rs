@@ -71,7 +71,7 @@ pub(super) fn unsupported(field: impl Into<String>, value: impl ToString, suppor
 }
 
 /// Fields of `config.json` and the keys that they come from, under the name of the architecture.
-const KEYS: [(&str, &str); 22] = [
+const KEYS: [(&str, &str); 24] = [
     ("hidden_size", "embedding_length"),
     ("n_embd", "embedding_length"),
     ("intermediate_size", "feed_forward_length"),
@@ -81,6 +81,8 @@ const KEYS: [(&str, &str); 22] = [
     ("num_attention_heads", "attention.head_count"),
     ("n_head", "attention.head_count"),
     ("num_key_value_heads", "attention.head_count_kv"),
+    ("num_local_experts", "expert_count"),
+    ("num_experts_per_tok", "expert_used_count"),
     ("head_dim", "attention.key_length"),
     ("max_position_embeddings", "context_length"),
     ("n_positions", "context_length"),

@@ -16,6 +16,13 @@ const ROTARY: [(&str, &str); 11] = [
     ("blk.*.ffn_up", "model.layers.*.mlp.up_proj"),
     ("blk.*.ffn_down", "model.layers.*.mlp.down_proj"),
 ];
+/// The router and the experts of Mixtral, one tensor each.
+const EXPERTS: [(&str, &str); 4] = [
+    ("blk.*.ffn_gate_inp", "model.layers.*.block_sparse_moe.gate"),
+    ("blk.*.ffn_gate.*", "model.layers.*.block_sparse_moe.experts.*.w1"),
+    ("blk.*.ffn_down.*", "model.layers.*.block_sparse_moe.experts.*.w2"),
+    ("blk.*.ffn_up.*", "model.layers.*.block_sparse_moe.experts.*.w3"),
+];
 const ONE_NORM: [(&str, &str); 1] = [("blk.*.ffn_norm", "model.layers.*.post_attention_layernorm")];
 const HEAD_NORMS: [(&str, &str); 2] = [
     ("blk.*.attn_q_norm", "model.layers.*.self_attn.q_norm"),
@@ -50,14 +57,16 @@ const GPT2: [(&str, &str); 10] = [
     ("blk.*.ffn_down", "transformer.h.*.mlp.c_proj"),
 ];
 
-/// The table of an architecture that is known.
-pub(super) fn table(architecture: &str) -> KeyMap {
+/// The table of an architecture that is known, whose layers have experts or not.
+pub(super) fn table(architecture: &str, has_experts: bool) -> KeyMap {
     let parts: Vec<&[(&str, &str)]> = match architecture {
         "gpt2" => vec![&GPT2],
         "phi3" => vec![&FUSED, &FUSED_GATE, &ONE_NORM],
         "gemma2" => vec![&ROTARY, &FOUR_NORMS],
         "gemma3" => vec![&ROTARY, &FOUR_NORMS, &HEAD_NORMS],
         "qwen3" => vec![&ROTARY, &ONE_NORM, &HEAD_NORMS],
+        // The last three are one network's in place of experts.
+        _ if has_experts => vec![&ROTARY[..8], &EXPERTS, &ONE_NORM],
         _ => vec![&ROTARY, &ONE_NORM],
     };
     parts.concat().into_iter().fold(KeyMap::new(""), |map, (name, key)| map.rule(name, key))
@@ -77,9 +86,10 @@ mod tests {
     #[test]
     fn the_tables_are_sound() {
         for architecture in ["llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "gpt2"] {
-            table(architecture).check().unwrap_or_else(|error| panic!("{architecture}: {error}"));
+            table(architecture, false).check().unwrap_or_else(|error| panic!("{architecture}: {error}"));
         }
-        let key = table("gemma3").to_file("blk.11.ffn_norm.weight");
+        table("llama", true).check().expect("sound");
+        let key = table("gemma3", false).to_file("blk.11.ffn_norm.weight");
         assert_eq!(key.as_deref(), Some("model.layers.11.pre_feedforward_layernorm.weight"));
     }
 }
