@@ -144,4 +144,12 @@ mod tests {
         let twice = map.rule_without("head.norm", "head.linear", "other");
         assert!(matches!(twice.check(), Err(CheckpointError::BadRule { .. })), "both could hold");
     }
+
+    #[test]
+    fn what_a_module_has_is_neither_a_copy_nor_ignored() {
+        let map = KeyMap::new("m").rule("head.decoder", "decoder").tied("decoder.weight", "m.table.weight");
+        assert!(map.ignored("decoder.weight").is_some());
+        let own = map.of_module(["head.decoder.weight"]);
+        assert!(own.ignored("decoder.weight").is_none() && own.tied_keys().is_empty());
+    }
 }
