@@ -23,7 +23,7 @@ decoder_config! {
         pad_token_id: Some(0),
     }
     /// What the gate of the feed-forward layer goes through.
-    hidden_activation: Activation = Activation::GeluTanh,
+    hidden_activation: Activation = Activation::GeluPytorchTanh,
     /// Whether the linear maps of attention have biases.
     attention_bias: bool = false,
     /// Scores are divided by the root of this.
@@ -58,7 +58,7 @@ decoder_config! {
         pad_token_id: Some(0),
     }
     /// What the gate of the feed-forward layer goes through.
-    hidden_activation: Activation = Activation::GeluTanh,
+    hidden_activation: Activation = Activation::GeluPytorchTanh,
     /// Whether the linear maps of attention have biases.
     attention_bias: bool = false,
     /// Scores are divided by the root of this.
