@@ -2,6 +2,7 @@
 
 use crate::backbone::{Backbone, run_stages};
 use crate::head::TaskHead;
+use crate::nn::ReuseScope;
 use burn::module::Module;
 
 /// A backbone under a head. Parameter paths are `backbone.*` and `head.*`.
@@ -27,6 +28,8 @@ impl<B: Backbone, H: TaskHead<B::Features>> Model<B, H> {
     /// Input to what the head sees, computed as far as the head reads it: with [`TaskHead::POOLED_ONLY`] the hidden states of
     /// tokens may be missing, which `backbone.forward` gives.
     pub fn features(&self, input: B::Input) -> B::Features {
+        // What one stage lets go serves the next.
+        let _reuse = ReuseScope::new();
         let stages = 1..self.backbone.stages().len();
         let state = run_stages(&self.backbone, stages, H::POOLED_ONLY, self.backbone.embed(input));
         self.backbone.finish(state)
