@@ -179,10 +179,8 @@ pub(crate) fn by_length(
     let pad_id = tokenizer.require_pad_id()?;
     let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
     let order = BatchOrder::by_length(batch_size);
-    let batches = order.batches(&lengths, 0);
-    // One batch alone would ask the system for what the allocator has.
-    let _reuse = (batches.len() > 1).then(ReuseScope::new);
-    for indices in batches {
+    let _reuse = ReuseScope::new();
+    for indices in order.batches(&lengths, 0) {
         let batch: Vec<&TokenRow> = indices.iter().map(|index| rows[*index]).collect();
         run(&indices, text_input(pad_rows(&batch, pad_id), device))?;
     }

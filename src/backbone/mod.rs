@@ -48,6 +48,7 @@ pub use vision::{
     ResNet, ResNetConfig, ResNetLayer, Sides, Swin, SwinConfig, Vit, VitConfig,
 };
 
+use crate::nn::ReuseScope;
 use crate::rows::Rows;
 use burn::module::{Module, ModuleDisplay};
 use std::fmt::Debug;
@@ -123,8 +124,8 @@ pub trait Backbone: Module + ModuleDisplay {
 
     /// All stages in order.
     fn forward(&self, input: Self::Input) -> Self::Features {
-        let state = (1..self.stages().len()).fold(self.embed(input), |state, index| self.stage(index, state));
-        self.finish(state)
+        let _reuse = ReuseScope::new();
+        self.finish(run_stages(self, 1..self.stages().len(), false, self.embed(input)))
     }
 
     /// Runs after each optimizer step: parameters that follow others, such as an EMA teacher's.

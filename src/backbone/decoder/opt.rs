@@ -7,8 +7,8 @@ use super::frame::Frame;
 use super::layer::DecoderLayer;
 use crate::backbone::{Backbone, InputError, Pooling, Stages, TextFeatures, TextInput, TextState};
 use crate::nn::{
-    Activation, Dropout, Embedding, Init, LayerNorm, Linear, Reach, Scoring, Visible, attend, linear, merge_heads,
-    split_heads,
+    Activation, Dropout, Embedding, Init, LayerDrop, LayerNorm, Linear, Reach, Scoring, Visible, attend, linear,
+    merge_heads, split_heads,
 };
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -147,8 +147,7 @@ struct OptLayer {
     fc2: Linear,
     final_layer_norm: Option<LayerNorm>,
     dropout: Dropout,
-    /// Leaves the layer out of whole batches.
-    layer_drop: Dropout,
+    layer_drop: LayerDrop,
     /// Whether norms stand before both parts of the layer, not after them.
     norm_first: bool,
     #[module(skip)]
@@ -174,7 +173,7 @@ impl OptLayer {
             fc2: init.linear_with(inner, hidden, bias),
             final_layer_norm: norm(config, init.device()),
             dropout: Dropout::new(config.dropout),
-            layer_drop: Dropout::new(config.layerdrop),
+            layer_drop: LayerDrop::new(config.layerdrop),
             norm_first: config.do_layer_norm_before,
             activation: config.activation_function,
         }
@@ -191,15 +190,11 @@ impl OptLayer {
 
 impl DecoderLayer for OptLayer {
     fn forward(&self, hidden: Tensor<3>, visible: &Visible) -> Tensor<3> {
-        let read = hidden.clone();
-        let hidden = self.add(&self.self_attn_layer_norm, hidden, |hidden| self.self_attn.forward(hidden, visible));
-        let inner = |hidden| linear(&self.fc2, self.activation.after(&self.fc1, hidden));
-        let made = self.add(&self.final_layer_norm, hidden, inner);
-        match self.layer_drop.draw() {
-            // Left out ([Fan et al., 2019](https://arxiv.org/abs/1909.11556)), its parameters have a gradient of 0.
-            Some(draw) if draw.mask(1) == [0.0] => read + made * 0.0,
-            _ => made,
-        }
+        self.layer_drop.forward(hidden, |hidden| {
+            let hidden = self.add(&self.self_attn_layer_norm, hidden, |hidden| self.self_attn.forward(hidden, visible));
+            let inner = |hidden| linear(&self.fc2, self.activation.after(&self.fc1, hidden));
+            self.add(&self.final_layer_norm, hidden, inner)
+        })
     }
 
     fn attention_width(&self) -> usize {
